@@ -46,7 +46,7 @@ _DEMAND = """\
         value: {url}
       - op: replace
         path: /spec/triggers/1/metadata/lagThreshold
-        value: "{t.net}"
+        value: "{t.fallback}"
       - op: replace
         path: /spec/triggers/2/metadata/lagThreshold
         value: "{t.deferred}"

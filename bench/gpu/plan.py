@@ -14,8 +14,9 @@ from typing import Literal
 
 import msgspec
 
+from services.scaler.demand.parameters import LAG_SHARE
 from shared.contract.topology import TopologySettings
-from tidegate.keda.threshold import AIR, Threshold, lag_threshold
+from tidegate.keda.threshold import Threshold, lag_threshold
 
 # A replica is planned for this share of its rate; the rest absorbs backlogs and busier minutes.
 LOAD = 0.7
@@ -107,7 +108,7 @@ def choose_batch(images_s: Mapping[int, float], fits: Callable[[int], bool]) -> 
 
 def in_time(hold: int, segments_s: float, latency_s: float) -> bool:
     """Return whether a worker with `hold` segments answers the last one in time, with the threshold's reserve."""
-    return hold + 1 <= math.floor(segments_s * latency_s * (1 - AIR))
+    return hold + 1 <= math.floor(segments_s * latency_s * LAG_SHARE)
 
 
 def choose_threads(segments_s: Mapping[int, float], wanted: float) -> int:

@@ -90,8 +90,10 @@ class Analytics:
                     idle = await self._step(log)
                     self._is_consistent = True
                 except (TimeoutError, nats.errors.Error, BusError) as e:
-                    # Whatever may not be stored is read again, from the last checkpoint on.
-                    self._log.warning("begins again from the last checkpoint", error=repr(e))
+                    self._log.warning(
+                        "reading or publishing failed: all partitions are read again from their last checkpoints",
+                        error=repr(e),
+                    )
                     self._partitions.drop()
                     await asyncio.sleep(RETRY_S)
                     continue

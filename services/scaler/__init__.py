@@ -1,9 +1,12 @@
 """The replicas that a service needs, as answers to KEDA. A cluster runs all of it.
 
-    KEDA ───HTTP──▶ page ──────────────┐
-    KEDA ───gRPC──▶ external_scaler ───┤
-                                       ├─▶ live: estimator ─▶ consumers: readers ─▶ demand: policy
-    tidegate up ▶ tidegate.local ──────┘
+    JetStream ──▶ consumers.readers ──┐
+                                      ├─▶ live.monitor ──▶ live.consumer_demand ──▶ demand.policy ──▶ Estimate
+    workers ────▶ live.heartbeats ────┘
+
+    KEDA ──HTTP──▶ page ───────────────┐
+    KEDA ──gRPC──▶ external_scaler ────┼─▶ live.live_metrics, which has the latest Estimate of each query
+    tidegate.local ────────────────────┘
 
 | module | idea |
 |---|---|

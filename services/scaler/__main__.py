@@ -14,8 +14,8 @@ from shared.service import process
 with process.needing("scaler"):
     from services.scaler.cost import HeardAccounts
     from services.scaler.external_scaler import ScalerService, serving
-    from services.scaler.live.estimator import Estimator
     from services.scaler.live.explainer import explaining
+    from services.scaler.live.live_metrics import LiveMetrics
     from services.scaler.page import serving_page
     from services.scaler.settings import ScalerSettings
 
@@ -24,15 +24,15 @@ BEAT_S = 1.0
 
 async def run(settings: ScalerSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     async with (
-        Estimator(client, has_history=True, pages=settings.pages) as estimator,
-        explaining(client, estimator, "scaler"),
-        serving(ScalerService(estimator), settings) as port,
-        serving_page(estimator, settings) as url,
+        LiveMetrics(client, has_history=True, pages=settings.pages) as live_metrics,
+        explaining(client, live_metrics, "scaler"),
+        serving(ScalerService(live_metrics), settings) as port,
+        serving_page(live_metrics, settings) as url,
     ):
         logger("scaler").info("ready", url=url, address=f"{settings.scaler_host}:{port}")
         # While NATS is away, every call returns an error; the service itself is ready.
         health.ready = None
-        accounts = HeardAccounts(estimator.heartbeats)
+        accounts = HeardAccounts(live_metrics.heartbeats)
         while not stop.is_set() and not client.is_closed:
             health.beat()
             accounts.charge_heard()

@@ -1,6 +1,6 @@
 """The external scaler: it answers KEDA's gRPC requests from live metrics.
 
-    service = ScalerService(estimator)
+    service = ScalerService(live_metrics)
     async with serving(service, settings) as port:
         ...
 
@@ -30,8 +30,8 @@ from services.scaler.externalscaler_pb2 import (
     ScaledObjectRef,
 )
 from services.scaler.live import metadata
-from services.scaler.live.answers import Live
-from services.scaler.live.estimator import Estimator
+from services.scaler.live.answers import LiveMetric
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.settings import ScalerSettings, credentials
 from shared.bus.infos import Missing
 from shared.runtime.errors import SettingError, TidegateError
@@ -65,8 +65,8 @@ log = logger("scaler")
 class ScalerService:
     """The five methods. The stream of an unreadable consumer stays open, and continues once it can be read."""
 
-    def __init__(self, estimator: Estimator) -> None:
-        self._estimator = estimator
+    def __init__(self, live_metrics: LiveMetrics) -> None:
+        self._live_metrics = live_metrics
         self._closing = False
         self._streams: set[asyncio.Event] = set()
 
@@ -89,8 +89,8 @@ class ScalerService:
         for stream in self._streams:
             stream.set()
 
-    def _live(self, ref: ScaledObjectRef) -> Live:
-        return self._estimator.get(metadata.parse(ref.scalerMetadata))
+    def _live(self, ref: ScaledObjectRef) -> LiveMetric:
+        return self._live_metrics.get(metadata.parse(ref.scalerMetadata))
 
     async def _is_active(self, ref: ScaledObjectRef) -> IsActiveResponse:
         return IsActiveResponse(result=(await self._live(ref).answer()).active)

@@ -1,6 +1,6 @@
 """The page /demand: the replicas that a service needs now, for KEDA's trigger of type `metrics-api`.
 
-    async with serving_page(estimator, settings) as url:        # http://127.0.0.1:9091/demand
+    async with serving_page(live_metrics, settings) as url:        # http://127.0.0.1:9091/demand
         ...
 
     GET /demand?service=cv&latencyTarget=2&coldStart=60         {"demand": 2.4, "active": true}
@@ -23,7 +23,7 @@ import msgspec
 
 from services.scaler import metrics
 from services.scaler.live import metadata
-from services.scaler.live.estimator import Estimator
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.settings import ScalerSettings, certificates
 from shared.bus.infos import Missing
 from shared.runtime.errors import SettingError, TidegateError
@@ -41,10 +41,10 @@ log = logger("scaler")
 
 
 class _Page:
-    """The WSGI application. Its threads call the estimator in its event loop."""
+    """The WSGI application. Its threads read the live metrics in its event loop."""
 
-    def __init__(self, estimator: Estimator, *, needs_certificate: bool) -> None:
-        self._estimator = estimator
+    def __init__(self, live_metrics: LiveMetrics, *, needs_certificate: bool) -> None:
+        self._live_metrics = live_metrics
         self._needs_certificate = needs_certificate
         self._loop = asyncio.get_running_loop()
         # The problem of each failing query, the oldest first.
@@ -61,7 +61,7 @@ class _Page:
         if self._needs_certificate and not environ[KNOWN]:
             return HTTPStatus.FORBIDDEN, {"error": "show a certificate that SCALER_CLIENT_CA has signed"}
         if environ["PATH_INFO"] != metadata.PATH:
-            return HTTPStatus.NOT_FOUND, {"error": f"here is {metadata.PATH}?service=cv"}
+            return HTTPStatus.NOT_FOUND, {"error": f"no such page: GET {metadata.PATH}?service=cv"}
         if environ["REQUEST_METHOD"] != "GET":
             return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask by GET"}
         query_string = environ["QUERY_STRING"]
@@ -77,7 +77,7 @@ class _Page:
         return HTTPStatus.OK, answer
 
     async def _demand(self, query_string: str) -> dict[str, object]:
-        answer = await self._estimator.get(metadata.parse_query(query_string)).answer()
+        answer = await self._live_metrics.get(metadata.parse_query(query_string)).answer()
         return {"demand": answer.metric, "active": answer.active}
 
     def _log(self, query_string: str, problem: str) -> None:
@@ -112,7 +112,7 @@ def _refusal(error: Exception) -> tuple[HTTPStatus, str]:
 
 
 @asynccontextmanager
-async def serving_page(estimator: Estimator, settings: ScalerSettings) -> AsyncIterator[str]:
+async def serving_page(live_metrics: LiveMetrics, settings: ScalerSettings) -> AsyncIterator[str]:
     """Serve until the block exits; yield the page's URL. Raises SettingError."""
     secured = certificates(settings)
     host, port = settings.scaler_host, settings.scaler_http_port
@@ -120,7 +120,7 @@ async def serving_page(estimator: Estimator, settings: ScalerSettings) -> AsyncI
         server = PageServer(host, port, secured)
     except OSError as e:
         raise SettingError(f"SCALER_HTTP_PORT={port} on {host} can't be used: {e.strerror}; 0 takes a free one") from e
-    server.start(_Page(estimator, needs_certificate=bool(settings.scaler_client_ca)))
+    server.start(_Page(live_metrics, needs_certificate=bool(settings.scaler_client_ca)))
     try:
         yield f"{'https' if secured else 'http'}://{host}:{server.server_port}{metadata.PATH}"
     finally:

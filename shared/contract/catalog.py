@@ -626,10 +626,10 @@ def _check(records: Sequence[Service]) -> None:
         taken = [subject for consumer in record.consumers if not consumer.spare for subject in consumer.filters]
         later = [subject for consumer in record.consumers if consumer.spare for subject in consumer.filters]
         if strange := [p for p in later if not any(names.overlap(p, own) for own in record.publishes)]:
-            raise SettingError(f"service {record.name} takes {strange[0]} as deferred, and does not publish it")
+            raise SettingError(f"service {record.name} takes {strange[0]} as deferred work, and does not publish it")
         others = [p for other in records if other.identity != record.identity for p in other.publishes]
         if both := [p for p in later if any(names.overlap(p, subject) for subject in others)]:
-            raise SettingError(f"service {record.name} takes {both[0]} as deferred, and others publish it too")
+            raise SettingError(f"service {record.name} takes {both[0]} as deferred work, and others publish it too")
         if both := [p for p in record.publishes if any(names.overlap(p, subject) for subject in taken)]:
             raise SettingError(f"service {record.name} publishes {both[0]}, which it also takes: it would feed itself")
         names_seen.add(record.name)

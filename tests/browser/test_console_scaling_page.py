@@ -65,8 +65,8 @@ async def mistake(page: Page, name: str) -> str:
 async def test_it_shows_actual_and_simulated_replicas_at_every_width(
     server: NatsServer, admin: Client, pytestconfig: pytest.Config, width: int
 ) -> None:
-    async with console_on(server, admin, cost_per_hour=2.5) as console, estimating(server) as estimator:
-        await estimator.get(query_of({"service": "cv", "latencyTarget": "3", "coldStart": "45"})).answer()
+    async with console_on(server, admin, cost_per_hour=2.5) as console, estimating(server) as live_metrics:
+        await live_metrics.get(query_of({"service": "cv", "latencyTarget": "3", "coldStart": "45"})).answer()
         async with scaling(console, width=width) as page:
             card = page.locator("article", has=page.locator("h3", has_text="cv"))
             await card.locator(".bars svg").first.wait_for()

@@ -50,8 +50,8 @@ async def run(client: Client, service: str, out: Console, as_json: bool) -> None
         services = ", ".join(sorted({s for a in answers for s in a.services})) or "none yet"
         raise SettingError(
             f"no ScaledObject asks a scaler for {service!r}, or not lately; asked for: {services}. "
-            "A trigger of type nats-jetstream counts pending messages and has no more to say: scale by demand, with "
-            "'tidegate up --scaled-object deploy/keda/demand/cv.yaml'"
+            "A trigger of type nats-jetstream counts pending messages and has no more to say: scale by demand, as "
+            "deploy/keda/demand/cv.yaml does, which 'tidegate up' reads without --scaled-object"
         )
     for by, explanation in explanations:
         if as_json:

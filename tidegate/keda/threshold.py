@@ -25,12 +25,13 @@ import math
 
 import msgspec
 
+from services.scaler.demand.parameters import LAG_SHARE
 from shared.runtime.errors import SettingError
 from tidegate.keda.hpa import TOLERANCE
 
 # The threshold leaves this share of the latency target unused. The HPA's tolerance takes a tenth of the threshold. The
 # rest is for a bad hour, as the rate is measured on full batches of intact video.
-AIR = 0.25
+RESERVE = 1 - LAG_SHARE
 
 # Next to demand the rule is a fallback trigger, which must not act while demand works. Replicas requested by demand
 # take a cold start, while arrivals queue up. Demand has missed a backlog that persists after a second cold start.
@@ -65,7 +66,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_bounded_by_in_flight(self) -> bool:
         """Whether the messages in flight decided the value, rather than the latency."""
-        return self.value > math.floor(self.cleared * (1 - AIR))
+        return self.value > math.floor(self.cleared * LAG_SHARE)
 
 
 def lag_threshold(
@@ -97,7 +98,7 @@ def lag_threshold(
     cleared = replica * latency_s
     in_flight = max_in_flight * gpus
     # With one more, the messages in flight alone never request another replica.
-    value = max(math.floor(cleared * (1 - AIR)), in_flight + 1)
+    value = max(math.floor(cleared * LAG_SHARE), in_flight + 1)
     return Threshold(
         value=value,
         fallback=max(math.ceil(replica * (latency_s + FALLBACK_COLD_STARTS * cold_start_s)), value),
@@ -122,7 +123,7 @@ def explain(t: Threshold) -> str:
     lines = [
         f'lagThreshold: "{t.value}"',
         f"one replica clears {t.rate:g} messages/s, so {t.cleared:g} in {t.latency_s:g} s; "
-        f"{AIR:.0%} of it is left as air",
+        f"{RESERVE:.0%} of it is kept in reserve",
         f"and the threshold stays above {hands}",
     ]
     if t.stays_s > t.latency_s:
@@ -137,7 +138,7 @@ def explain(t: Threshold) -> str:
         f"what it clears in {t.latency_s:g} s and {FALLBACK_COLD_STARTS} cold starts of {t.cold_start_s:g} s"
     )
     lines.append(
-        f'where work bends, on what was put off, lagThreshold: "{t.deferred}", '
-        f"what it makes good in {FALLBACK_DEFERRED:g} of the {t.retention_s:g} s for which MEDIA keeps the video"
+        f'as a fallback trigger on deferred segments, lagThreshold: "{t.deferred}", '
+        f"what one replica backfills in {FALLBACK_DEFERRED:g} of the {t.retention_s:g} s that MEDIA keeps video"
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The whole of Tidegate on one machine: server, ingest, and workers that follow the pending count.
+"""The whole of Tidegate on one machine: server, ingest, and workers that are scaled by demand.
 
     async with Stack(data, {"cv": scaled}) as stack:
         stack.admin                   # a connection with all rights
@@ -117,11 +117,11 @@ class Stack:
         self.changed = await self.server.set_up(self.admin)
         self.changed += await registry.bind_credentials(self.admin.jetstream())
         self.changed += await registry.hide_paths(self.admin.jetstream())
-        estimator = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
+        live_metrics = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
         self.pools = {name: self._pool(name) for name in (*self._steady, *self._scaled)}
         opened.push_async_callback(self._close_pools)
         for name, scaled in self._scaled.items():
-            self.autoscalers[name] = Autoscaler(estimator, scaled, self.pools[name], speed=self._speed)
+            self.autoscalers[name] = Autoscaler(live_metrics, scaled, self.pools[name], speed=self._speed)
         for name in self._steady:
             await self.pools[name].scale_to(1)
         if SEARCH in self._steady:

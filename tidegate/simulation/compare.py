@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
-from services.scaler.demand.parameters import DemandSettings
+from services.scaler.demand.parameters import LAG_SHARE, DemandSettings
 from shared.runtime.errors import SettingError
 from tidegate.keda import scaledobject
 from tidegate.keda.scaledobject import (
@@ -178,7 +178,7 @@ def demand_settings(load: Workload) -> DemandSettings:
     return DemandSettings(
         latency_target_s=load.latency_target_s,
         cold_start_s=load.cold_start_s,
-        lag_threshold=max(1.0, 0.75 * load.service_rate * load.latency_target_s),
+        lag_threshold=max(1.0, LAG_SHARE * load.service_rate * load.latency_target_s),
         defer_budget=load.defer_budget,
         backfill_grace_s=load.backfill_grace_s,
     )

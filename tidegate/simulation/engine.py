@@ -48,7 +48,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     """The state that a scaler can see.
 
-    arrived, processed: segments so far. pending, in_work: segments now. replicas: requested. ready: past their cold
+    arrived, processed: segments so far. pending, in_flight: segments now. replicas: requested. ready: past their cold
     start. working_s: busy seconds of replicas so far. For degradable work, work: of the processed segments, 1 for a
     fully analysed one; wanted, analysed: wanted and analysed frames of started ones, 1 for all of a segment. Backfill
     jobs are in none of these, but in deferred_ever, deferred_waiting, and backfilling_s (busy seconds).
@@ -56,7 +56,7 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
 
     arrived: int
     pending: int
-    in_work: int
+    in_flight: int
     replicas: int
     ready: int
     processed: float
@@ -170,7 +170,7 @@ def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
     return ScalerView(
         arrived=queue.arrived,
         pending=queue.pending,
-        in_work=int(seen.segments),
+        in_flight=int(seen.segments),
         replicas=queue.replicas,
         ready=seen.ready,
         processed=totals.started - seen.segments,

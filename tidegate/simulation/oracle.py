@@ -142,7 +142,14 @@ def _on_grid(trace: Trace, load: Workload, step: float) -> _Fluid:
 
 
 def _solve(fluid: _Fluid, load: Workload, initial: int, price: float) -> tuple[NDArray[np.int64], float]:
-    """Return (replicas ready in each step, cost) of the cheapest schedule. Dropped work costs `price` a second."""
+    """Return (replicas ready in each step, cost) of the cheapest schedule. Dropped work costs `price` a second.
+
+    history[k, n, q]: the least cost of n replicas ready after k steps, with at most q cells of backlog. Its recurrence:
+
+    history[k + 1, n, q] = step * n + min(history[k, i, b] + cold * max(0, n - i) + price * d), over all replicas i and
+    backlogs b before, and all dropped cells d with b + work[k] - CELLS * n - d <= min(q, deadline[k]). It is infinite
+    for n < least[k]. Here `cold` and `price` are those of the arguments below.
+    """
     history = np.empty((len(fluid.work) + 1, fluid.rows, fluid.cells), dtype=np.float32)
     args = (
         fluid.work,
@@ -166,14 +173,17 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
     new = np.empty_like(cost)
     history[0] = cost
     for k in range(steps - 1):
+        # Starts: each of them costs `cold`.
         for n in range(1, rows):
             for q in range(cells):
                 cost[n, q] = min(cost[n, q], cost[n - 1, q] + cold)
+        # Stops are free.
         for n in range(rows - 2, -1, -1):
             for q in range(cells):
                 cost[n, q] = min(cost[n, q], cost[n + 1, q])
         most = min(deadline[k], cells - 1)
         for n in range(rows):
+            # Fewer replicas than the minimum are not allowed.
             if n < least[k]:
                 new[n] = np.inf
                 continue
@@ -182,6 +192,7 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
             carry = np.inf
             for q in range(max(0, cells - shift), cells):
                 carry = min(carry, cost[n, q] + price * (q + shift - cells + 1))
+            # A backlog of q: reached from `q - shift` cells, or by dropping a cell of the backlog of q + 1.
             for q in range(cells - 1, -1, -1):
                 before = q - shift
                 value = np.inf
@@ -189,10 +200,13 @@ def _forward(history, initial, work, deadline, cold, step, price, least):  # typ
                     value = cost[n, min(before, cells - 1)]
                 carry = min(value, carry + price)
                 new[n, q] = carry
+            # Backlog beyond the deadline would be late, so none remains.
             for q in range(most + 1, cells):
                 new[n, q] = new[n, most]
+            # "At most q cells" includes any smaller backlog.
             for q in range(1, cells):
                 new[n, q] = min(new[n, q], new[n, q - 1])
+            # Ready replicas cost their time.
             for q in range(cells):
                 new[n, q] += step * n
         cost, new = new, cost
@@ -206,9 +220,11 @@ def _backward(history, work, deadline, cold, step, price, least):  # type: ignor
     steps, rows, cells = history.shape
     plan = np.zeros(steps - 1, dtype=np.int64)
     n, q, least_cost = 0, cells - 1, np.inf
+    # The cheapest end, with any backlog.
     for i in range(rows):
         if history[steps - 1, i, cells - 1] < least_cost:
             n, least_cost = i, history[steps - 1, i, cells - 1]
+    # Of each step, the state before it that gave the least cost.
     for k in range(steps - 2, -1, -1):
         plan[k] = n
         shift = work[k] - CELLS * n

@@ -83,7 +83,7 @@ def lag(trigger: Trigger, view: ScalerView) -> float:
     """Return the count of a `nats-jetstream` trigger: deferred segments on BACKFILL, the lag on any other stream."""
     if isinstance(trigger, JetStreamTrigger) and trigger.stream == names.BACKFILL:
         return float(view.deferred_waiting)
-    return float(view.pending + view.in_work)
+    return float(view.pending + view.in_flight)
 
 
 class Gpus:
@@ -150,7 +150,7 @@ class KedaUtilisation:
         self._gpus.observe(now, view)
         if now < self._keda.next_at:
             return view.replicas
-        waiting = float(view.pending + view.in_work)
+        waiting = float(view.pending + view.in_flight)
         metrics = [self._gpus.query() if queries else waiting for queries in self._queries]
         return self._keda.step(now, metrics, view.replicas).desired
 
@@ -225,8 +225,8 @@ def _observation(now: float, view: ScalerView, retention_s: float) -> Observatio
     return Observation(
         time=now,
         arrived=view.arrived,
-        waiting=view.pending,
-        in_work=view.in_work,
+        pending=view.pending,
+        in_flight=view.in_flight,
         fleet=fleet if view.replicas else None,
         deferred=DeferredSegments(ever=view.deferred_ever, waiting=view.deferred_waiting, retention_s=retention_s),
     )
@@ -260,7 +260,7 @@ class Kpa:
         self.next_at = now + self.TICK_S
         if not self._seen and view.ready > 1:
             self._panicked_at, self._panic_most = now, view.ready
-        self._seen.append(view.pending + view.in_work)
+        self._seen.append(view.pending + view.in_flight)
         recent = list(self._seen)[-self.PANIC :]
         ready = max(1, view.ready)
         stable = math.ceil(sum(self._seen) / len(self._seen) / self._target)
@@ -301,7 +301,7 @@ class RayServe:
         if now < self.next_at:  # without a replica, a handle reports a request immediately
             return max(have, min(1, view.pending))
         self.next_at = now + self.TICK_S
-        self._seen.append(view.pending + view.in_work)
+        self._seen.append(view.pending + view.in_flight)
         ongoing = sum(self._seen) / len(self._seen)
         if view.ready == 0:
             return max(1, have) if ongoing else have

@@ -72,7 +72,7 @@ def worker_totals(m: WorkerMeasurements) -> Iterator[str]:
         f"workers were up for {m.replica_hours:,.1f} hours and had something in hand for "
         f"{m.working_hours / max(m.replica_hours, 1e-9):.0%} of these; {m.processed:,} messages done"
         + (f", {m.static_share:.0%} of them quiet video, for which no device was asked" if m.static_share else "")
-        + (f"; {m.deferred_share:.1%} of frames were left out at first" if m.deferred_share else "")
+        + (f"; {m.deferred_share:.1%} of frames were deferred" if m.deferred_share else "")
     )
 
 

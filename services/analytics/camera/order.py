@@ -15,7 +15,7 @@ segments wait, waiting ends. The caller gives the time, so that the same calls g
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -80,31 +80,15 @@ class Order(Generic[T]):
         self, epoch: str, n: int, *, seq: int, at: float, item: T, start: float = 0.0, is_reread: bool = False
     ) -> list[T]:
         """Take a segment; return those that are in order now. is_reread: it waited at this place before a restart."""
-        place = self.place
-        reference = place.newest if epoch in place.past else place.first_seq
-        older = not is_reread and epoch != place.epoch and self._is_older(seq, start, reference)
-        over = older or n < place.past_next.get(epoch, n)
-        start = min(start, at + AHEAD_S)
-        if epoch == place.epoch and not is_reread and self._is_too_far(n, start):
-            self.late += 1
-            return []
-        if over or (epoch == place.epoch and n < place.next):
-            if over or any(first <= n < after for first, after in place.skipped):
+        segment = _WaitingSegment(seq, start, at, item)
+        match self._verdict(epoch, n, segment, is_reread=is_reread):
+            case "late":
                 self.late += 1
-            else:
+                return []
+            case "repeated":
                 self.repeated += 1
-            return []
-        waiting = self._waiting.setdefault(epoch, {})
-        if n in waiting:
-            self.repeated += 1
-            return []
-        waiting[n] = _WaitingSegment(seq, start, at, item)
-        if epoch == place.epoch and seq > place.newest:
-            place.newest = seq
-            self._drop_older()
-        # If another epoch's segments wait already, it is not known yet which of the two is first.
-        if place.epoch is None and n == 0 and len(self._waiting) == 1:
-            self._begin(epoch, 0)
+                return []
+        self._store(epoch, n, segment._replace(start=min(start, at + AHEAD_S)))
         ready = self._ready()
         while len(self._waiting) > MOST_EPOCHS or sum(map(len, self._waiting.values())) > MOST_WAITING:
             ready += self._give_up()
@@ -131,6 +115,39 @@ class Order(Generic[T]):
         while self._waiting:
             ready += self._give_up()
         return ready
+
+    def _verdict(
+        self, epoch: str, n: int, segment: _WaitingSegment[T], *, is_reread: bool
+    ) -> Literal["take", "late", "repeated"]:
+        """Return what to do with a segment that has come. The place does not change."""
+        place = self.place
+        if epoch == place.epoch:
+            if not is_reread and self._is_too_far(n, min(segment.start, segment.at + AHEAD_S)):
+                return "late"
+            # All before `next` were processed or given up; `skipped` has those given up.
+            if n < place.next:
+                return "late" if any(first <= n < after for first, after in place.skipped) else "repeated"
+        else:
+            # A past epoch resumes only beyond all that the current one has stored (`newest`). An unknown one may have
+            # begun before the current one, so it is compared with the current one's first segment (`first_seq`).
+            reference = place.newest if epoch in place.past else place.first_seq
+            if not is_reread and self._is_older(segment.seq, segment.start, reference):
+                return "late"
+            # A past epoch resumes where it ended (`past_next`): what is before has been processed or given up.
+            if n < place.past_next.get(epoch, n):
+                return "late"
+        return "repeated" if n in self._waiting.get(epoch, {}) else "take"
+
+    def _store(self, epoch: str, n: int, segment: _WaitingSegment[T]) -> None:
+        """Let a segment wait, and begin or continue its epoch."""
+        place = self.place
+        self._waiting.setdefault(epoch, {})[n] = segment
+        if epoch == place.epoch and segment.seq > place.newest:
+            place.newest = segment.seq
+            self._drop_older()
+        # If another epoch's segments wait already, it is not known yet which of the two is first.
+        if place.epoch is None and n == 0 and len(self._waiting) == 1:
+            self._begin(epoch, 0)
 
     def _is_too_far(self, n: int, start: float) -> bool:
         """Whether there was no time for all the segments before this one: if it were accepted, all of these would be
@@ -172,6 +189,7 @@ class Order(Generic[T]):
         first = min(waiting)
         if first > place.next:
             self.gaps += first - place.next
+            # The oldest gap is forgotten: the list has at most REMEMBERED of them.
             place.skipped = [*place.skipped[1 - REMEMBERED :], (place.next, first)]
             place.next = first
         return self._ready()
@@ -185,7 +203,10 @@ class Order(Generic[T]):
             if n > 0:
                 place.skipped = [(0, n)]
         else:
+            # The epoch that ends becomes the last of the past ones, of which at most REMEMBERED are known. `past_next`
+            # has the same epochs.
             place.past = [*[e for e in place.past if e != epoch][1 - REMEMBERED :], place.epoch]
+            # A resumed epoch continues where it ended; a new one counts from 0, so missing first segments are a gap.
             goes_on_at = place.past_next.get(epoch, min(0, n))
             place.past_next = {e: place.past_next[e] for e in place.past if e in place.past_next} | {
                 place.epoch: place.next

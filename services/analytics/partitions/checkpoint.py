@@ -244,7 +244,7 @@ class Checkpoints:
         data = msgspec.msgpack.encode(state)
         entry = zlib.compress(data, 1)
         if len(entry) >= self._client.max_payload - 1024:
-            raise ValueError(f"{len(entry)} bytes")
+            raise ValueError(f"its state takes {len(entry)} bytes, over max_payload")
         self._sizes[key] = len(data)
         return entry
 

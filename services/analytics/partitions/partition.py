@@ -237,10 +237,12 @@ class Partition:
             if stored:
                 camera.failed.append(FailedSegment(stored.seq, e))
             else:
-                self._log.error("a camera is followed anew", camera=name, exc_info=e)
+                self._log.error("analysis failed: the camera's tracks end", camera=name, exc_info=e)
             outs = camera.restart()
         for seq, error in camera.failed:
-            self._log.error("a segment could not be worked on", camera=name, seq=seq, exc_info=error)
+            self._log.error(
+                "analysis of a segment failed: the camera's tracks end", camera=name, seq=seq, exc_info=error
+            )
             metrics.READ.labels("failed").inc()
             message = stored if stored and stored.seq == seq else None
             self.bad.append(

@@ -77,7 +77,11 @@ class EventPublisher:
         for number, e in failed.items():
             if not isinstance(e, BusError):
                 raise e
-            self._log.warning("begins again from the last checkpoint", partition=number, error=str(e))
+            self._log.warning(
+                "publishing failed: the partition is read again from its last checkpoint",
+                partition=number,
+                error=str(e),
+            )
         self._partitions.drop(failed)
         for partition in self._partitions:
             partition.bad.clear()

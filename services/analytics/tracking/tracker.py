@@ -75,7 +75,7 @@ BUFFER_PER_SECOND = 2.0
 MAXIMUM_BUFFER = 2.0
 # Enlarged boxes must overlap this much to be a pair.
 MINIMUM_IOU_THRESHOLD = 0.1
-# A box that fits no track is near one if they overlap this much, enlarged by `near_buffer`.
+# A box that fits no track is near one if they overlap this much, enlarged by NEAR_BUFFER.
 NEAR_IOU = 0.2
 # Boxes are enlarged by this share on each side to test whether one is near a track.
 NEAR_BUFFER = 0.3

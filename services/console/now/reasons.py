@@ -23,7 +23,7 @@ Decides = Literal["arrivals", "backlog", "due", "held", "cameras", "nothing", "u
 _PARTS: tuple[tuple[Decides, str, str], ...] = (
     ("arrivals", "arrival_replicas", "arrivals call for"),
     ("backlog", "backlog_replicas", "wait or are in work"),
-    ("due", "due_replicas", "will soon have no video"),
+    ("due", "due_replicas", "will soon"),
 )
 _HELD_MARKER = "are held"
 _MOST = 1e9

@@ -31,7 +31,7 @@ class MergedReader:
         return ConsumerState(
             at=min(s.at for s in states),
             pending=sum(s.pending for s in states),
-            ack_pending=sum(s.ack_pending for s in states),
+            in_flight=sum(s.in_flight for s in states),
             arrived=sum(s.arrived for s in states),
         )
 

@@ -13,18 +13,18 @@ import msgspec
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
     """One reply. at: monotonic seconds of its request.
 
-    pending: waiting messages. ack_pending: messages in flight at workers. arrived: cumulative messages of the consumer;
-    it never decreases.
+    pending: waiting messages. in_flight: messages at workers (ack pending). arrived: cumulative messages of the
+    consumer; it never decreases.
     """
 
     at: float
     pending: int
-    ack_pending: int
+    in_flight: int
     arrived: int
 
     @property
     def backlog(self) -> int:
-        return self.pending + self.ack_pending
+        return self.pending + self.in_flight
 
 
 class ArrivedCounter:
@@ -32,19 +32,25 @@ class ArrivedCounter:
 
     Expiry lowers the pending count before the place moves on, so their sum can fall for a while; the total does not.
     The pending messages of a recreated consumer are added to the total. Its place is arbitrary: a stream that was lost
-    begins late.
+    begins late. A place in another sequence continues the total: it can't be compared with the last one.
     """
 
     def __init__(self) -> None:
         self.total = 0
         self._base = 0
         self._created = ""
+        self._of_stream = True
 
-    def reach(self, created: str, place: int, pending: int) -> int:
-        """Return the total for the consumer of that creation time, at `place`, with `pending` behind it."""
+    def reach(self, created: str, place: int, pending: int, *, of_stream: bool = True) -> int:
+        """Return the total for the consumer of that creation time, at `place`, with `pending` behind it.
+
+        of_stream: whether `place` is a sequence of the stream, or of the consumer's own deliveries.
+        """
         if self._created and created != self._created:
             self._base = self.total - place
-        self._created = created
+        elif self._created and of_stream != self._of_stream:
+            self._base = self.total - place - pending
+        self._created, self._of_stream = created, of_stream
         self.total = max(self.total, self._base + place + pending)
         return self.total
 

@@ -16,7 +16,7 @@ class Listeners(set[Callable[[], None]]):
             try:
                 listener()
             except Exception:
-                logger("scaler").exception("an answer can't be used", **source)
+                logger("scaler").exception("a listener failed on a new state: the others were called", **source)
 
 
 def nothing() -> None:

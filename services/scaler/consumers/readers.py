@@ -143,33 +143,42 @@ class ConsumerReader:
 
     def _state_of(self, reply: ConsumerInfo, stream: StreamInfo | None, now: float) -> ConsumerState:
         pending = reply.num_pending
-        subjects = set(stream.config.subjects) if stream else set()
-        if self._stream_reader is None or (stream and reply.filters and not subjects <= set(reply.filters)):
-            # The stream's sequences include messages of other consumers.
-            reached = reply.delivered.consumer_seq
-        else:
+        is_whole = self._is_whole(reply, stream)
+        if is_whole:
             first = stream.state.first_seq if stream else 0
             reached = max(reply.delivered.stream_seq, first - 1)
-            if stream is not None:
-                expired = self._expiry.count(
-                    first_seq=first,
-                    stream_seq=reply.delivered.stream_seq,
-                    consumer_seq=reply.delivered.consumer_seq,
-                    created=reply.created,
-                )
-                metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
-                if stream.is_work_queue:
-                    state = stream.state
-                    pending = max(
-                        pending,
-                        waiting(state.messages, state.last_seq, reply.delivered.stream_seq, reply.num_ack_pending),
-                    )
+        else:
+            reached = reply.delivered.consumer_seq
+        if is_whole and stream:
+            self._count_expired(reply, stream)
+            if stream.is_work_queue:
+                state = stream.state
+                queued = waiting(state.messages, state.last_seq, reply.delivered.stream_seq, reply.num_ack_pending)
+                pending = max(pending, queued)
         return ConsumerState(
             at=now,
             pending=pending,
-            ack_pending=reply.num_ack_pending,
-            arrived=self._arrived.reach(reply.created, reached, reply.num_pending),
+            in_flight=reply.num_ack_pending,
+            arrived=self._arrived.reach(reply.created, reached, reply.num_pending, of_stream=is_whole),
         )
+
+    def _is_whole(self, reply: ConsumerInfo, stream: StreamInfo | None) -> bool:
+        """Whether the consumer gets every message of its stream. Otherwise the stream's sequences don't count its own.
+
+        A filtered consumer counts by its deliveries until its stream replies.
+        """
+        if self._stream_reader is None:
+            return False
+        return not reply.filters or (stream is not None and stream.is_whole(reply))
+
+    def _count_expired(self, reply: ConsumerInfo, stream: StreamInfo) -> None:
+        expired = self._expiry.count(
+            first_seq=stream.state.first_seq,
+            stream_seq=reply.delivered.stream_seq,
+            consumer_seq=reply.delivered.consumer_seq,
+            created=reply.created,
+        )
+        metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
 
     async def _arm(self, reply: ConsumerInfo, stream: StreamInfo | None) -> None:
         republish = stream.config.republish if stream else None

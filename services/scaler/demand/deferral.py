@@ -47,8 +47,8 @@ class DeferralController:
         """The deferred share of the frames wanted in the last hours."""
         return self._deferred / self._wanted if self._wanted else 0.0
 
-    def observe(self, now: float, fleet: Workers | None, *, is_restart: bool = False) -> None:
-        """Record the workers' counters at `now`, in seconds. is_restart: `Observation.is_reset`."""
+    def observe(self, now: float, fleet: Workers | None, *, is_new_observer: bool = False) -> None:
+        """Record the workers' counters at `now`, in seconds. is_new_observer: as in `Observation`."""
         last, self._last = self._last, None
         if fleet is None:
             return
@@ -57,7 +57,7 @@ class DeferralController:
             return
         self.is_reported = True
         self._last = (now, fleet.wanted, fleet.analysed)
-        if last is None or is_restart or now <= last[0]:
+        if last is None or is_new_observer or now <= last[0]:
             return
         hours = (now - last[0]) / HOUR_S
         wanted = max(0.0, fleet.wanted - last[1])

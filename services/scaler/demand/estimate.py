@@ -81,13 +81,12 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.defer_budget:
             lines.append(
-                f"{self.deferred_share:.1%} of the frames of the last hours were left out at first, and "
+                f"{self.deferred_share:.1%} of the frames of the last hours were deferred, and "
                 f"{self.defer_budget:.1%} may be: the plan is {self.deferral_share:.1%} leaner than the forecast"
             )
         elif self.deferred_share:
             lines.append(
-                f"{self.deferred_share:.1%} of the frames of the last hours were left out at first: "
-                "none are planned for"
+                f"{self.deferred_share:.1%} of the frames of the last hours were deferred: none are planned for"
             )
         if self.expiring:
             lines.append(self._expiry_line())
@@ -103,6 +102,6 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
     def _expiry_line(self) -> str:
         return (
-            f"{self.expiring:.0f} segments of which frames were left out will soon have no video: "
-            f"{self.expiry_replicas:+.2f} to look at these before"
+            f"{self.expiring:.0f} deferred segments will soon lose their video: "
+            f"{self.expiry_replicas:+.2f} to backfill them in time"
         )

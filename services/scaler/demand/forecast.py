@@ -25,7 +25,7 @@ HISTORY_S = 3600.0
 MIN_HISTORY = 8
 # The half-life of a candidate's loss, in periods.
 HALF_LIFE_PERIODS = 60
-# The margin until candidates have been scored. It must be one of `margins`.
+# The margin until candidates have been scored. It must be one of MARGINS.
 INITIAL_MARGIN = 0.06
 # Choose a candidate by its loss after this many scored periods.
 MIN_SCORED_PERIODS = 4

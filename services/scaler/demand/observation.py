@@ -37,23 +37,23 @@ class DeferredSegments(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Observation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The state of a consumer at `time` (seconds of a monotonic clock).
 
-    arrived: cumulative messages of the consumer. waiting: pending ones; in_work: those in flight at workers (ack
-    pending). fleet: None without heartbeats. deferred: None if not followed. is_reset: its sums are another observer's
-    than before, so their differences mean nothing.
+    arrived: cumulative messages of the consumer. pending: waiting ones; in_flight: those at workers
+    (ack pending). fleet: None without heartbeats. deferred: None if not followed. is_new_observer: its sums are another
+    observer's than before, so their differences mean nothing.
     """
 
     time: float
     arrived: int
-    waiting: int
-    in_work: int
+    pending: int
+    in_flight: int
     fleet: Workers | None
     deferred: DeferredSegments | None = None
-    is_reset: bool = False
+    is_new_observer: bool = False
 
     @property
     def backlog(self) -> int:
         """The lag, as KEDA's own scaler counts it."""
-        return self.waiting + self.in_work
+        return self.pending + self.in_flight
 
 
 def faster(o: Observation, speed: float) -> Observation:

@@ -56,8 +56,8 @@ MIN_IDLE_S = 60.0
 UNHEARD_S = 15.0
 # An observer without observations for this long starts over: two syncs of the HPA.
 BLIND_S = 30.0
-# The lag rule requests a replica per this share of the messages that it clears in the latency target. `tidegate
-# threshold` uses the same share, 1 less the air.
+# The lag rule requests a replica per this share of the messages that it clears in the latency target, and so does
+# `tidegate threshold`.
 LAG_SHARE = 0.75
 # This many messages per ready replica are in flight, rather than a backlog that retains replicas.
 IN_FLIGHT_MESSAGES = 2

@@ -1,11 +1,14 @@
 """The replicas that a consumer's work needs, from arrivals, backlog and the measured rate of one replica. Pure.
 
     demand = Demand(DemandSettings(latency_target_s=2, cold_start_s=60))
-    estimate = demand.observe(Observation(time=now, arrived=1204, waiting=20, in_work=11, fleet=fleet))
+    estimate = demand.observe(Observation(time=now, arrived=1204, pending=20, in_flight=11, fleet=fleet))
     estimate.replicas        # 2.6: an external metric whose target is 1
     estimate.explain()       # the sum, in words
 
-    replicas = (planned_rate + (expected_backlog - allowed_backlog) / drain_time) / rate_of_one_replica
+    for arrivals = planned rate / rate of one replica
+    for backlog = (backlog expected - backlog allowed) / (drain time * rate), at most 2 * max(1, for arrivals)
+    for expiring = expiring segments / (expiry time * rate)
+    replicas = max(retained, for arrivals + for backlog + for expiring)
 
 The planned rate is an upper quantile of the arrival rate when a replica requested now is ready. The backlog is the one
 expected at that time. A backlog under the allowance of the latency target lowers the sum: a fleet may lag a little, and
@@ -129,8 +132,8 @@ class Demand:
         o = self._progress.observe(o)
         if self._progress.is_beginning:
             self._arrivals.resume(o.time, o.arrived)
-        self._service_rate.observe(o.time, o.waiting, o.fleet, is_restart=o.is_reset)
-        self._deferral.observe(o.time, o.fleet, is_restart=o.is_reset)
+        self._service_rate.observe(o.time, o.pending, o.fleet, is_new_observer=o.is_new_observer)
+        self._deferral.observe(o.time, o.fleet, is_new_observer=o.is_new_observer)
         self._is_degradable = self._deferral.is_reported and self._settings.defer_budget > 0
         self._plan = self._degradable_plan if self._is_degradable else self._full_plan
         expiring = self._expiry.measure(o.time, o.deferred)

@@ -27,7 +27,7 @@ MIN_MESSAGES = 1e-3
 
 
 class _Mean:
-    """Messages over replica-seconds, of the last `memory_s` or so."""
+    """Messages over replica-seconds, of the last MEMORY_S or so."""
 
     def __init__(self) -> None:
         self.messages = 0.0
@@ -58,10 +58,10 @@ class ServiceRate:
         self._working = _Mean()
         self._last: tuple[float, int, Workers] | None = None
 
-    def observe(self, now: float, waiting: int, fleet: Workers | None, *, is_restart: bool = False) -> None:
-        """Record the state at `now`, in seconds. waiting: pending messages. is_restart: `Observation.is_reset`."""
+    def observe(self, now: float, waiting: int, fleet: Workers | None, *, is_new_observer: bool = False) -> None:
+        """Record the state at `now`, in seconds. waiting: pending messages. is_new_observer: as in `Observation`."""
         last, self._last = self._last, None if fleet is None else (now, waiting, fleet)
-        if last is None or fleet is None or is_restart or now <= last[0]:
+        if last is None or fleet is None or is_new_observer or now <= last[0]:
             return
         before_at, before_waiting, before = last
         processed = _work(fleet) - _work(before)

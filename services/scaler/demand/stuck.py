@@ -11,7 +11,7 @@ from typing import NamedTuple
 STUCK_S = 120.0
 # Capacity is sufficient at this many times the initial backlog and the arrivals.
 AMPLE_RATIO = 1.15
-# The backlog is recorded this many times in `stuck_s`.
+# The backlog is recorded this many times in STUCK_S.
 MARKS = 12
 
 

@@ -37,13 +37,17 @@ class Warming:
         """Return the seconds until each is ready, in ascending order. ready, loading: replicas by heartbeats now."""
         pending = self._pending
         came = max(0, ready - self._ready)
+        # A replica that became ready is taken for the earliest request.
         for _ in range(min(len(pending), came)):
             pending.popleft()
+        # A loading replica that left without becoming ready was scaled in: that withdraws the latest request.
         for _ in range(min(len(pending), max(0, self._loading - came - loading))):
             pending.pop()
         self._ready, self._loading = ready, loading
+        # A request without a loading replica for this long has failed. The first is the oldest.
         while len(pending) > loading and pending[0] < now - LATE_COLD_STARTS * self._cold_start_s - HPA_SYNC_S:
             pending.popleft()
+        # Loading replicas that were requested elsewhere count from now on.
         while len(pending) < loading:
             pending.append(now)
         return [
@@ -56,6 +60,7 @@ class Warming:
         """Record the replicas requested now."""
         while ready + len(self._pending) < min(replicas, MAX_REQUESTS):
             self._pending.append(now)
+        # A lower request withdraws the latest ones: the earliest are ready first. Loading replicas stay.
         while len(self._pending) > self._loading and ready + len(self._pending) > replicas:
             self._pending.pop()
 

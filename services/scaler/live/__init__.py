@@ -10,7 +10,7 @@
 | `monitor` | a policy's observations of one consumer and its workers, stored for the scaler that takes over |
 | `consumer_demand` | the policy's latest estimate for a consumer |
 | `collector` | every term of every estimate, for Prometheus |
-| `estimator` | one live metric for each distinct query |
+| `live_metrics` | one live metric for each distinct query |
 | `explainer` | explains the replicas of a service |
 
 Each module imports only those above it in this table, or in its row.

@@ -29,7 +29,7 @@ class LiveAnswer(msgspec.Struct, frozen=True):
         return one_number(self.value, self.active)
 
 
-class Live(ABC):
+class LiveMetric(ABC):
     """One live metric. metric: its name in KEDA. requested_at: monotonic seconds of the last request.
 
     listeners: called when `active` changes.

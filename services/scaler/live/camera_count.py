@@ -9,7 +9,7 @@ import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.scaler.live.answers import FIRST_S, Live, LiveAnswer
+from services.scaler.live.answers import FIRST_S, LiveAnswer, LiveMetric
 from services.scaler.live.metadata import CamerasQuery
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import Mirror, mirror
@@ -21,7 +21,7 @@ from shared.runtime.tasks import end
 RETRY_S = 5.0
 
 
-class LiveCameras(Live):
+class LiveCameras(LiveMetric):
     """See the module."""
 
     metric = "cameras"

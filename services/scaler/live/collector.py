@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.scaler.demand.estimate import Estimate
-from services.scaler.live.answers import Live
+from services.scaler.live.answers import LiveMetric
 from services.scaler.live.metadata import DemandQuery
 
 # Terms keep their names on the wire; until the next release, the metric has both.
@@ -19,7 +19,7 @@ _TERMS = {field.encode_name: field.name for field in msgspec.structs.fields(Esti
 
 
 class _Lives(Protocol):
-    def lives(self) -> list[Live]: ...
+    def lives(self) -> list[LiveMetric]: ...
 
 
 class _Demand(Collector):
@@ -39,7 +39,7 @@ class _Demand(Collector):
             labels=["service", "consumer", "term"],
         )
         # If ScaledObjects query one consumer with different settings, the last request wins.
-        latest: dict[tuple[str, str], Live] = {}
+        latest: dict[tuple[str, str], LiveMetric] = {}
         for watched in list(self._watched):
             for live in sorted(watched.lives(), key=lambda each: each.requested_at):
                 query = live.query

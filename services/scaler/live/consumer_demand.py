@@ -12,7 +12,7 @@ from services.scaler.consumers.readers import STALE_S
 from services.scaler.demand.estimate import Estimate
 from services.scaler.demand.observation import faster
 from services.scaler.demand.policy import Demand
-from services.scaler.live.answers import FIRST_S, Live, LiveAnswer
+from services.scaler.live.answers import FIRST_S, LiveAnswer, LiveMetric
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery
 from services.scaler.live.metrics_page import MetricsPage
@@ -22,7 +22,7 @@ from shared.contract.questions.explain import Explanation
 from shared.runtime.redact import redact
 
 
-class LiveDemand(Live):
+class LiveDemand(LiveMetric):
     """A live metric. page: the source of the workers' counters; None for their heartbeats.
 
     speed: the policy's seconds in one real second.
@@ -92,7 +92,7 @@ class LiveDemand(Live):
             error = str(e)
         lines = self.estimate.explain() if self.estimate else []
         if self.monitor.problem and self.query.settings.backfill_grace_s:
-            lines.append(f"what was put off is not known and not counted: {self.monitor.problem}")
+            lines.append(f"deferred segments are unknown and not counted: {self.monitor.problem}")
         return Explanation(
             service=self.query.service,
             of=f"consumer {self.query.consumer} of stream {self.query.stream}",

@@ -10,18 +10,18 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from services.scaler.live.estimator import Estimator
+from services.scaler.live.live_metrics import LiveMetrics
 from shared.contract import names
 from shared.contract.questions.explain import Explanations
 
 
 @asynccontextmanager
-async def explaining(client: Client, estimator: Estimator, by: str) -> AsyncIterator[None]:
+async def explaining(client: Client, live_metrics: LiveMetrics, by: str) -> AsyncIterator[None]:
     """Answer while the block runs. by: the kind of this process, such as `autoscaler`."""
 
     async def answer(request: Msg) -> None:
         service = request.subject.rpartition(".")[2]
-        lives = estimator.lives()
+        lives = live_metrics.lives()
         found = [live.explanation() for live in lives if live.query.service == service]
         explanations = Explanations(by=by, services=sorted({live.query.service for live in lives}), found=found)
         with suppress(nats.errors.Error, OSError):

@@ -32,10 +32,10 @@ MOST_REPLICAS = 1000
 # Far more than the unpacked size of an hour.
 MOST_BYTES = 1024 * 1024
 
-# Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then waiting, in work
-# and is_reset as they are. With workers: ready and loading, and the differences in processed and working milliseconds.
-# If reported: the differences in thousandths of work, wanted frames and analysed frames. If known: the difference in
-# deferred segments, the number that waits, and the retention of their video in milliseconds.
+# Small numbers pack well, so a row has differences from the one before: milliseconds and arrived; then pending,
+# in_flight and is_new_observer as they are. With workers: ready and loading, and the differences in processed and
+# working milliseconds. If reported: the differences in thousandths of work, wanted frames and analysed frames. If
+# known: the difference in deferred segments, the number that waits, and the retention of their video in milliseconds.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
@@ -50,9 +50,9 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
 
     ms: _Count
     more: _Change
-    waiting: _Count
-    in_work: _Count
-    is_reset: bool
+    pending: _Count
+    in_flight: _Count
+    is_new_observer: bool
     fleet: tuple[_Replicas, _Replicas, float, _Change] | None
     work: tuple[_Change, _Change, _Change] | None = None
     deferred: tuple[_Change, _Count, _Count] | None = None
@@ -99,8 +99,8 @@ class History:
                     work, previous = _difference(sums, previous), sums
             if d := o.deferred:
                 deferred, ever = (d.ever - ever, d.waiting, round(d.retention_s * 1000)), d.ever
-            counts = o.arrived - arrived, o.waiting, o.in_work
-            rows.append(_Row(now - ms if rows else 0, *counts, o.is_reset, fleet, work, deferred))
+            counts = o.arrived - arrived, o.pending, o.in_flight
+            rows.append(_Row(now - ms if rows else 0, *counts, o.is_new_observer, fleet, work, deferred))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -126,7 +126,7 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
             ready, loading, done, busy_ms = row.fleet
             processed, working_ms = processed + done, working_ms + busy_ms
             if not (math.isfinite(processed) and processed >= 0 and working_ms >= 0):
-                raise Unreadable("no history: workers have done less than nothing")
+                raise Unreadable("no history: a count of the workers' messages or seconds is negative")
             workers = Workers(ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000)
             if row.work is not None:
                 sums = _sum(sums, row.work)
@@ -137,17 +137,19 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
             ever += row.deferred[0]
             deferred = DeferredSegments(ever=ever, waiting=row.deferred[1], retention_s=row.deferred[2] / 1000)
         if min(arrived, ever) < 0 or len(found) > MOST:
-            raise Unreadable("no history: less than nothing has arrived, or more was seen than in an hour")
+            raise Unreadable(
+                "no history: a count of messages is negative, or there are more observations than in an hour"
+            )
         if time >= monotonic - HISTORY_S:
             found.append(
                 Observation(
                     time=time,
                     arrived=arrived,
-                    waiting=row.waiting,
-                    in_work=row.in_work,
+                    pending=row.pending,
+                    in_flight=row.in_flight,
                     fleet=workers,
                     deferred=deferred,
-                    is_reset=row.is_reset,
+                    is_new_observer=row.is_new_observer,
                 )
             )
     return found
@@ -172,5 +174,5 @@ def _sum(before: _Sums, more: _Sums) -> _Sums:
     """Return the sums. Raises Unreadable for a negative one."""
     sums = before[0] + more[0], before[1] + more[1], before[2] + more[2]
     if min(sums) < 0:
-        raise Unreadable("no history: workers have looked at less than nothing")
+        raise Unreadable("no history: a count of the workers' frames is negative")
     return sums

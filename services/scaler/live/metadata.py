@@ -140,7 +140,7 @@ def _check_grace(service: str, settings: DemandSettings) -> None:
     if not settings.backfill_grace_s:
         return
     if not catalog.backfill_consumer(service):
-        raise SettingError(f"metadata has the key backfillGrace, and service {service} puts nothing off: remove it")
+        raise SettingError(f"metadata has the key backfillGrace, and service {service} defers no frames: remove it")
     if settings.backfill_grace_s <= settings.cold_start_s:
         raise SettingError(
             f"metadata key backfillGrace is {settings.backfill_grace_s:g} s, and a replica takes coldStart, "

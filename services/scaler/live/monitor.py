@@ -145,12 +145,12 @@ class ConsumerMonitor:
         self.latest = Observation(
             time=state.at,
             arrived=state.arrived,
-            waiting=state.pending,
-            in_work=state.ack_pending,
+            pending=state.pending,
+            in_flight=state.in_flight,
             fleet=self.heartbeats.fleet(time.monotonic()),
             deferred=self._deferred.latest if self._deferred else None,
             # This scaler's sums start with its first observation.
-            is_reset=latest is None,
+            is_new_observer=latest is None,
         )
         self._history.add(self.latest)
 
@@ -175,7 +175,7 @@ class ConsumerMonitor:
         try:
             before = await store.load()
         except Unreadable as e:
-            log.warning("what was learned before can't be read: this scaler begins anew", error=str(e))
+            log.warning("the stored history can't be read: this scaler starts without it", error=str(e))
             before = []
         except _FAILURES as e:
             self._say(str(e) or repr(e))
@@ -203,12 +203,12 @@ class ConsumerMonitor:
         self._failed = bool(problem)
         if problem:
             log.warning(
-                "what is learned is not kept, so a scaler that takes over now begins anew",
+                "the history can't be stored: a scaler that takes over starts without it",
                 bucket=names.SCALER,
                 error=problem,
             )
         else:
-            log.info("what is learned is kept again", bucket=names.SCALER)
+            log.info("the history is stored again", bucket=names.SCALER)
 
     def _is_readable(self) -> bool:
         try:

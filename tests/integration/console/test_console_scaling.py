@@ -64,9 +64,9 @@ async def test_reports_of_the_scaler_are_shown(server: NatsServer, admin: Client
         )
         assert "no scaler answers: start 'tidegate up'" in found["services"][0]["sentence"]
         assert found["price"] == 2.5 and "minReplicaCount" in found["bounds"]
-        async with estimating(server) as estimator:
+        async with estimating(server) as live_metrics:
             metadata = {"service": "cv", "latencyTarget": "3", "coldStart": "45", "lagThreshold": "9"}
-            await estimator.get(query_of(metadata)).answer()
+            await live_metrics.get(query_of(metadata)).answer()
             async with asyncio.timeout(patience_s()):
                 while (found := (await anna.get("scaling")).json())["services"][0]["policy"] == "unknown":
                     await asyncio.sleep(0.1)
@@ -114,8 +114,8 @@ def test_current_settings_are_separated_from_former_ones() -> None:
 
 @pytest.mark.slow
 async def test_a_csv_is_simulated_with_the_settings_in_force(server: NatsServer, admin: Client) -> None:
-    async with console_on(server, admin) as console, estimating(server) as estimator:
-        await estimator.get(query_of({"service": "cv", "latencyTarget": "3", "coldStart": "45"})).answer()
+    async with console_on(server, admin) as console, estimating(server) as live_metrics:
+        await live_metrics.get(query_of({"service": "cv", "latencyTarget": "3", "coldStart": "45"})).answer()
         olga, id = await begun(console, "olga", BY_CSV)
         found = await ended(olga, id)
         assert found["state"] == "done" and found["progress"] == 1, found

@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
-from services.scaler.live.estimator import Estimator
+from services.scaler.live.live_metrics import LiveMetrics
 from shared.client import explain
 from shared.contract import names
 from shared.runtime.errors import SettingError
@@ -43,8 +43,8 @@ async def running(
     client: Client, folder: Path, scaled: ScaledObject = SCALED, speed: float = SPEED
 ) -> AsyncIterator[Autoscaler]:
     pool = Replicas("cv", IDLE_WORKER, {}, folder, grace_s=2.0)
-    async with observing(client, speed) as estimator:
-        autoscaler = Autoscaler(estimator, scaled, pool, speed=speed)
+    async with observing(client, speed) as live_metrics:
+        autoscaler = Autoscaler(live_metrics, scaled, pool, speed=speed)
         task = asyncio.create_task(autoscaler.run())
         try:
             yield autoscaler
@@ -167,7 +167,7 @@ async def test_a_trigger_of_our_scaler_is_answered_locally(
 def test_a_trigger_of_another_scaler_is_refused(other: Trigger, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="weather:80"):
         Autoscaler(
-            Estimator(Client()), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path)
+            LiveMetrics(Client()), msgspec.structs.replace(SCALED, triggers=(other,)), Replicas("cv", [], {}, tmp_path)
         )
 
 

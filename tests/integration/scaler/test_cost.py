@@ -122,8 +122,8 @@ async def test_the_local_autoscaler_separates_busy_and_idle_time(admin: Client, 
         return REGISTRY.get_sample_value(f"tidegate_replica_{part}seconds_total", {"service": "cv"}) or 0.0
 
     pool = Replicas("cv", IDLE_WORKER, {}, tmp_path, grace_s=2.0)
-    async with observing(admin, 200.0) as estimator:
-        autoscaler = Autoscaler(estimator, SCALED, pool, speed=200.0)
+    async with observing(admin, 200.0) as live_metrics:
+        autoscaler = Autoscaler(live_metrics, SCALED, pool, speed=200.0)
         before = {part: sample(part) for part in ("", *(f"{p}_" for p in PARTS))}
         task = asyncio.create_task(autoscaler.run())
         try:

@@ -22,8 +22,8 @@ from services.scaler.demand.observation import DeferredSegments, Observation, Wo
 from services.scaler.demand.parameters import DemandSettings
 from services.scaler.demand.policy import Demand
 from services.scaler.live.consumer_demand import LiveDemand
-from services.scaler.live.estimator import Estimator
 from services.scaler.live.history import HISTORY_S, MOST_BYTES, History, Unreadable, unpacked
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import parse
 from shared import bus
 from shared.contract import names, topology
@@ -45,7 +45,9 @@ def observation(at: float, arrived: int = 0, *, anew: bool = False, heard: bool 
     if fleet and arrived % 3:
         fleet = msgspec.structs.replace(fleet, work=arrived / 8, wanted=5.0 * arrived, analysed=float(arrived))
     put_off = DeferredSegments(ever=arrived // 2, waiting=arrived % 7, retention_s=600.0) if arrived % 2 else None
-    return Observation(time=at, arrived=arrived, waiting=3, in_work=2, fleet=fleet, deferred=put_off, is_reset=anew)
+    return Observation(
+        time=at, arrived=arrived, pending=3, in_flight=2, fleet=fleet, deferred=put_off, is_new_observer=anew
+    )
 
 
 @given(
@@ -142,7 +144,7 @@ def test_a_scaler_with_the_history_requests_the_same_replicas(rate: float, cold:
         assert reply.replicas == pytest.approx(world.last.replicas, abs=0.05)
         next_one = msgspec.structs.replace(world.observation(), time=now + 1)
         fleet = msgspec.structs.replace(next_one.fleet, processed=7.0, working_s=0.5) if next_one.fleet else None
-        taken_over = other.observe(msgspec.structs.replace(next_one, is_reset=True, fleet=fleet))
+        taken_over = other.observe(msgspec.structs.replace(next_one, is_new_observer=True, fleet=fleet))
         assert taken_over.replicas == pytest.approx(copy.deepcopy(world.demand).observe(next_one).replicas, abs=0.3)
         anew.append(abs(beginner.observe(next_one).replicas - world.last.replicas))
     assert max(anew) > 0.8
@@ -151,7 +153,7 @@ def test_a_scaler_with_the_history_requests_the_same_replicas(rate: float, cold:
 # ---- over a real server
 
 
-def scaler(server: NatsServer) -> AbstractAsyncContextManager[Estimator]:
+def scaler(server: NatsServer) -> AbstractAsyncContextManager[LiveMetrics]:
     """One of two scalers, which stores its history."""
     return estimating(server, keeps=True)
 
@@ -181,8 +183,8 @@ async def workers(server: NatsServer, count: int, rate: float) -> AsyncIterator[
         await client.close()
 
 
-def live(estimator: Estimator, **more: str) -> LiveDemand:
-    found = estimator.get(parse({"service": "cv", "coldStart": "4", "latencyTarget": "2", **more}))
+def live(live_metrics: LiveMetrics, **more: str) -> LiveDemand:
+    found = live_metrics.get(parse({"service": "cv", "coldStart": "4", "latencyTarget": "2", **more}))
     assert isinstance(found, LiveDemand)
     return found
 
@@ -235,7 +237,7 @@ async def test_an_invalid_history_is_ignored(
     await (await admin.jetstream().key_value(names.SCALER)).put(key, data)
     async with scaler(server) as one:
         assert (await live(one).answer()).value == 0.0
-    assert "this scaler begins anew" in "".join(capfd.readouterr())
+    assert "this scaler starts without it" in "".join(capfd.readouterr())
 
 
 async def test_a_missing_bucket_is_reported_and_scaling_works(
@@ -255,7 +257,7 @@ async def test_a_missing_bucket_is_reported_and_scaling_works(
         assert "tidegate setup" in "".join(capfd.readouterr())
         await topology.apply(admin.jetstream(), topology.TopologySettings())
         await stored(admin)
-    assert "what is learned is kept again" in "".join(capfd.readouterr())
+    assert "the history is stored again" in "".join(capfd.readouterr())
 
 
 async def test_an_outage_at_the_first_request_loses_no_history(

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
 from services.scaler.consumers.readers import STALE_S
-from services.scaler.live import estimator
+from services.scaler.live import live_metrics
 from services.scaler.page import serving_page
 from services.scaler.settings import ScalerSettings, certificates
 from shared.client import registry
@@ -105,7 +105,7 @@ async def test_only_configured_pages_are_read(server: NatsServer) -> None:
 
 async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes memory for ten minutes. Earlier queries still get answers."""
-    monkeypatch.setattr(estimator, "MOST_QUERIES", 5)
+    monkeypatch.setattr(live_metrics, "MOST_QUERIES", 5)
     async with running(server) as url:
         assert (await ask(url, CV))[0] == 200
         answers = await asyncio.gather(*(ask(url, CV | {"latencyTarget": str(3 + n)}) for n in range(8)))
@@ -222,9 +222,9 @@ def test_half_a_tls_configuration_is_refused(tmp_path: Path) -> None:
 async def test_a_port_in_use_is_named(server: NatsServer) -> None:
     async with running(server) as url:
         port = int(url.rpartition(":")[2].partition("/")[0])
-        async with estimating(server) as estimator:
+        async with estimating(server) as live_metrics:
             with pytest.raises(SettingError, match=f"SCALER_HTTP_PORT={port}"):
-                async with serving_page(estimator, ScalerSettings(scaler_http_port=port)):
+                async with serving_page(live_metrics, ScalerSettings(scaler_http_port=port)):
                     pass
 
 

@@ -26,7 +26,7 @@ from rich.console import Console
 from services.scaler import externalscaler_pb2
 from services.scaler.consumers.readers import EVERY_S
 from services.scaler.external_scaler import ScalerService, serving
-from services.scaler.live.estimator import Estimator
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import parse
 from services.scaler.settings import ScalerSettings, credentials
 from shared import bus
@@ -57,8 +57,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def running(server: NatsServer, every_s: float = EVERY_S, **settings: Any) -> AsyncIterator[str]:
     """The service as the identity `scaler`, with its few rights; yields its address."""
     async with (
-        estimating(server, every_s) as estimator,
-        serving(ScalerService(estimator), ScalerSettings(scaler_port=0, **settings)) as port,
+        estimating(server, every_s) as live_metrics,
+        serving(ScalerService(live_metrics), ScalerSettings(scaler_port=0, **settings)) as port,
     ):
         yield f"localhost:{port}" if settings else f"127.0.0.1:{port}"
 
@@ -278,8 +278,8 @@ async def test_heartbeats_reach_the_estimate_and_explain_shows_them(
 
 async def test_explain_marks_the_current_request(server: NatsServer, admin: Client) -> None:
     """After a change of a setting the scaler has both for some minutes."""
-    async with estimating(server) as estimator:
-        former, current = (estimator.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
+    async with estimating(server) as live_metrics:
+        former, current = (live_metrics.get(parse(CV | {"coldStart": cold})) for cold in ("10", "25"))
         await former.answer()
         await current.answer()
         former.requested_at -= 2 * CURRENT_S
@@ -450,19 +450,19 @@ async def test_unrequested_consumers_are_not_read(server: NatsServer, admin: Cli
     from services.scaler.live.metadata import parse
 
     client = await bus.connect(server.settings("scaler"), "scaler")
-    async with Estimator(client) as estimator:
-        live = estimator.get(parse(CV))
+    async with LiveMetrics(client) as live_metrics:
+        live = live_metrics.get(parse(CV))
         await live.answer()
-        await estimator.sweep()
-        assert estimator.lives() == [live]
+        await live_metrics.sweep()
+        assert live_metrics.lives() == [live]
         live.listeners.add(print)
-        await estimator.sweep(forget_s=-1)
-        assert estimator.lives() == [live], "a stream is open on it"
+        await live_metrics.sweep(forget_s=-1)
+        assert live_metrics.lives() == [live], "a stream is open on it"
         live.listeners.clear()
-        await estimator.sweep(forget_s=-1)
-        assert estimator.lives() == []
+        await live_metrics.sweep(forget_s=-1)
+        assert live_metrics.lives() == []
         before = requests()
-        estimator.consumers.get("MEDIA", "embed", "embed")
+        live_metrics.consumers.get("MEDIA", "embed", "embed")
         await until(lambda: requests("embed") >= 3)
         assert requests() == before
     await client.close()
@@ -476,8 +476,8 @@ async def test_a_foreign_stream_is_read_too(server: NatsServer, admin: Client, g
     await js.add_consumer(
         "PLANT", ConsumerConfig(durable_name="press", filter_subject="plant.press.>", ack_policy="explicit")
     )
-    async with Estimator(admin) as estimator:
-        reader = estimator.consumers.get("PLANT", "press", "press")
+    async with LiveMetrics(admin) as live_metrics:
+        reader = live_metrics.consumers.get("PLANT", "press", "press")
         reports: list[tuple[bool, float]] = []
         reader.listeners.add(lambda: reports.append((reader.woken, requests("press", "PLANT"))))
         await reader.first_answer.wait()

@@ -81,7 +81,7 @@ def test_a_faster_clock_scales_the_retention_of_video() -> None:
 def idle(now: float, fleet: Workers | None, waiting: int) -> Observation:
     """No arrivals, and `waiting` deferred at 0 s."""
     put_off = DeferredSegments(ever=waiting, waiting=waiting, retention_s=600)
-    return Observation(time=now, arrived=100, waiting=0, in_work=0, fleet=fleet, deferred=put_off)
+    return Observation(time=now, arrived=100, pending=0, in_flight=0, fleet=fleet, deferred=put_off)
 
 
 @pytest.mark.parametrize("heard", [True, False])
@@ -104,8 +104,8 @@ def test_enough_replicas_are_requested_for_a_timely_backfill() -> None:
         estimate = demand.observe(idle(float(t), Workers(ready=0, loading=0, processed=0, working_s=0), 2900))
     assert (estimate.expiring, estimate.service_rate) == (2900, 10)
     assert estimate.replicas == estimate.expiry_replicas == pytest.approx(4.0)
-    (line,) = (line for line in estimate.explain() if "no video" in line)
-    assert line.startswith("2900 segments of which frames were left out") and "+4.00" in line
+    (line,) = (line for line in estimate.explain() if "their video" in line)
+    assert line.startswith("2900 deferred segments will soon lose their video") and "+4.00" in line
 
 
 def test_implausible_metadata_is_refused() -> None:
@@ -114,7 +114,7 @@ def test_implausible_metadata_is_refused() -> None:
     )
     with pytest.raises(SettingError, match="backfillGrace is 60 s, and a replica takes coldStart, 60 s, to start"):
         parse({"service": "embed", "backfillGrace": "60"})
-    with pytest.raises(SettingError, match="backfillGrace, and service vlm puts nothing off: remove it"):
+    with pytest.raises(SettingError, match="backfillGrace, and service vlm defers no frames: remove it"):
         parse({"service": "vlm", "backfillGrace": "600"})
 
 
@@ -160,8 +160,8 @@ async def test_deferred_video_on_a_real_server_requests_a_replica(server: NatsSe
     config.max_age = config.duplicate_window = 60
     await js.update_stream(config)
     query = parse({"service": "cv", "coldStart": "1", "backfillGrace": "57", "lagThreshold": "20"})
-    async with estimating(server) as estimator:
-        live = estimator.get(query)
+    async with estimating(server) as live_metrics:
+        live = live_metrics.get(query)
         assert not (await live.answer()).active
         worker = await bus.connect(server.settings("embed"), "embed")
         await worker.jetstream().publish(names.backfill("embed", "lobby"), b"job")
@@ -174,11 +174,11 @@ async def test_deferred_video_on_a_real_server_requests_a_replica(server: NatsSe
             return live.explanation()
 
         await until(lambda: found().terms.get("due") == 3)
-        assert (await live.answer()).active and any("3 segments of which" in line for line in found().lines)
+        assert (await live.answer()).active and any("3 deferred segments" in line for line in found().lines)
         pull = await worker.jetstream().pull_subscribe_bind(names.backfilling("cv"), names.BACKFILL)
         for job in await pull.fetch(3):
             await job.ack_sync()
         await until(lambda: found().terms.get("due") == 0)
         await js.delete_consumer(names.BACKFILL, names.backfilling("cv"))
-        await until(lambda: any("not known and not counted: consumer cv-backfill" in line for line in found().lines))
+        await until(lambda: any("unknown and not counted: consumer cv-backfill" in line for line in found().lines))
         await worker.close()

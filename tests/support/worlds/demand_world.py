@@ -91,13 +91,13 @@ class World:
 
     def observation(self) -> Observation:
         backlog = round(self.left) + self.poison + self.hogs
-        in_work = min(backlog, 2 * self.ready)
+        in_flight = min(backlog, 2 * self.ready)
         heard = not self.unheard and self.ready + len(self.warm) > 0
         return Observation(
             time=float(self.now),
             arrived=self.arrived,
-            waiting=backlog - in_work,
-            in_work=in_work,
+            pending=backlog - in_flight,
+            in_flight=in_flight,
             fleet=Workers(ready=self.ready, loading=len(self.warm), processed=self.processed, working_s=self.working)
             if heard
             else None,

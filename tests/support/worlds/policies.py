@@ -17,7 +17,7 @@ def view(in_system: int, replicas: int, ready: int | None = None) -> ScalerView:
     return ScalerView(
         arrived=0,
         pending=in_system,
-        in_work=0,
+        in_flight=0,
         replicas=replicas,
         ready=replicas if ready is None else ready,
         processed=0,

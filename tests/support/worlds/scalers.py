@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from nats.aio.client import Client
 
 from services.scaler.consumers.readers import EVERY_S
-from services.scaler.live.estimator import Estimator
 from services.scaler.live.explainer import explaining
+from services.scaler.live.live_metrics import LiveMetrics
 from shared import bus
 from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.server import NatsServer
@@ -48,15 +48,15 @@ BAD: list[tuple[dict[str, str], str]] = [
 @asynccontextmanager
 async def estimating(
     server: NatsServer, every_s: float = EVERY_S, *, keeps: bool = False, pages: Sequence[str] = ()
-) -> AsyncIterator[Estimator]:
-    """An estimator that connects as the identity `scaler`, and explains. every_s: seconds between two polls."""
+) -> AsyncIterator[LiveMetrics]:
+    """Live metrics that connect as the identity `scaler`, and explain. every_s: seconds between two polls."""
     client = await bus.connect(server.settings("scaler"), "scaler")
     try:
         async with (
-            Estimator(client, every_s, has_history=keeps, pages=pages) as estimator,
-            explaining(client, estimator, "scaler"),
+            LiveMetrics(client, every_s, has_history=keeps, pages=pages) as live_metrics,
+            explaining(client, live_metrics, "scaler"),
         ):
-            yield estimator
+            yield live_metrics
     finally:
         await client.close()
 

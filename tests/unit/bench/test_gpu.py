@@ -21,12 +21,13 @@ from bench.gpu import footage, machine, measuring, overlay, plan
 from bench.gpu.plan import Numbers, Sample
 from bench.gpu.report import Report
 from services.cv.settings import CvSettings
+from services.scaler.demand.parameters import LAG_SHARE
 from shared.contract.topology import TopologySettings
 from tests.support.kube import deploy_checks, deploy_manifests
 from tests.support.kube.deploy_manifests import OVERLAYS, Document, container_of, of, variables
 from tests.support.paths import ROOT
 from tidegate.commands.threshold import threshold
-from tidegate.keda.threshold import AIR, lag_threshold
+from tidegate.keda.threshold import lag_threshold
 
 RATES = st.floats(0.01, 1e5)
 TABLES = st.dictionaries(st.integers(1, 1024), RATES, min_size=1, max_size=8)
@@ -149,7 +150,7 @@ def test_the_numbers_are_consistent(
     )
     # The value of `tidegate threshold` for the rate in the annotation.
     assert n.threshold == lag_threshold(float(n.rate), latency_s, max_in_flight=hold)
-    assert n.threshold.value <= max(float(n.rate) * latency_s * (1 - AIR), hold + 1)
+    assert n.threshold.value <= max(float(n.rate) * latency_s * LAG_SHARE, hold + 1)
     assert n.cpu >= max(cores, threads)
     assert replicas * hold <= n.max_ack_pending >= TopologySettings().max_ack_pending
 

@@ -370,7 +370,7 @@ BASE = {"replicas": 3.0, "active": True, "basis": "demand", "service_rate": 5.0,
         (
             {"arrival_replicas": 1.0, "expiry_replicas": 2.0, "expiring": 30},
             "due",
-            "30 segments of which frames were left out",
+            "30 deferred segments will soon lose their video",
         ),
         ({"arrival_replicas": 1.0, "backlog_replicas": -0.9, "held_replicas": 3.0}, "held", "3.00 are held"),
         ({"basis": "lag", "backlog_replicas": 2.0, "backlog": 12}, "backlog", "12 messages wait or are in work"),

@@ -82,7 +82,7 @@ def test_explains_with_every_term() -> None:
     assert "above the 6 that it may hold" in text
     assert "up to 1.7 s" in text
     assert 'fallback trigger of demand, lagThreshold: "1464"' in text
-    assert 'on what was put off, lagThreshold: "3600"' in text and "the 600 s for which MEDIA keeps" in text
+    assert 'on deferred segments, lagThreshold: "3600"' in text and "the 600 s that MEDIA keeps video" in text
     assert "too late" not in text
 
 

@@ -49,8 +49,8 @@ def histories(draw: st.DrawFn) -> list[Observation]:
             Observation(
                 time=now,
                 arrived=arrived,
-                waiting=draw(st.sampled_from([0, 1, 17, 100_000])),
-                in_work=draw(st.integers(0, 60)),
+                pending=draw(st.sampled_from([0, 1, 17, 100_000])),
+                in_flight=draw(st.integers(0, 60)),
                 fleet=draw(st.sampled_from([fleet, fleet, fleet, None])),
                 deferred=draw(
                     st.sampled_from([None, DeferredSegments(ever=arrived, waiting=arrived // 2, retention_s=600)])
@@ -96,10 +96,10 @@ def test_a_larger_backlog_never_asks_for_less(s: DemandSettings, history: list[O
     ready = last.fleet.ready if last.fleet else 1
     last = msgspec.structs.replace(
         last,
-        waiting=last.waiting + 1,
+        pending=last.pending + 1,
         fleet=last.fleet or Workers(ready=ready, loading=0, processed=0, working_s=0),
     )
-    larger = msgspec.structs.replace(last, waiting=last.waiting + more)
+    larger = msgspec.structs.replace(last, pending=last.pending + more)
     assert copy.deepcopy(demand).observe(larger).replicas >= copy.deepcopy(demand).observe(last).replicas - 1e-9
 
 
@@ -108,7 +108,7 @@ def test_an_extreme_sum_gives_a_finite_estimate() -> None:
     demand = Demand(DemandSettings())
     for t in range(0, 40_000, 20):
         fleet = Workers(ready=4, loading=0, processed=min(t, 100), working_s=4.0 * t)
-        estimate = demand.observe(Observation(time=float(t), arrived=1000 * t, waiting=10**6, in_work=8, fleet=fleet))
+        estimate = demand.observe(Observation(time=float(t), arrived=1000 * t, pending=10**6, in_flight=8, fleet=fleet))
         assert math.isfinite(estimate.replicas)
 
 
@@ -289,7 +289,7 @@ def test_requested_replicas_count_before_their_first_heartbeat() -> None:
         fleet = Workers(ready=1, loading=0, processed=processed, working_s=working)
         backlog = 2 + max(0, 8 * (t - 299))
         estimates.append(
-            demand.observe(Observation(time=float(t), arrived=arrived, waiting=backlog - 2, in_work=2, fleet=fleet))
+            demand.observe(Observation(time=float(t), arrived=arrived, pending=backlog - 2, in_flight=2, fleet=fleet))
         )
     wishes = [e.replicas for e in estimates[320:375]]
     assert max(wishes) <= 3 * 3 * 1.3
@@ -383,7 +383,7 @@ def test_the_sum_is_explained_in_words() -> None:
 def test_a_rate_that_is_assumed_is_not_called_measured() -> None:
     demand = Demand(DemandSettings(latency_target_s=2, lag_threshold=12))
     fleet = Workers(ready=0, loading=1, processed=0, working_s=0)
-    e = demand.observe(Observation(time=0, arrived=5, waiting=5, in_work=0, fleet=fleet))
+    e = demand.observe(Observation(time=0, arrived=5, pending=5, in_flight=0, fleet=fleet))
     assert e.basis == "demand" and not e.measured
     assert e.service_rate == pytest.approx(8)
     assert "not yet measured, a busy replica may do 8.00 a second" in " ".join(e.explain())
@@ -391,15 +391,15 @@ def test_a_rate_that_is_assumed_is_not_called_measured() -> None:
 
 def test_the_lag_rule_is_explained_in_words() -> None:
     demand = Demand(DemandSettings(lag_threshold=10))
-    e = demand.observe(Observation(time=0, arrived=25, waiting=20, in_work=5, fleet=None))
+    e = demand.observe(Observation(time=0, arrived=25, pending=20, in_flight=5, fleet=None))
     assert e.basis == "lag" and e.active and e.replicas == 2.5
     assert e.explain() == [
         "no worker is heard: the lag rule holds",
         "25 messages wait or are in work: they call for 2.50 replicas",
     ]
-    later = demand.observe(Observation(time=10, arrived=25, waiting=0, in_work=0, fleet=None))
+    later = demand.observe(Observation(time=10, arrived=25, pending=0, in_flight=0, fleet=None))
     assert later.replicas == 2.5 and "2.50 are held" in later.explain()[-1]
-    missing = demand.observe(Observation(time=100, arrived=25, waiting=0, in_work=0, fleet=None))
+    missing = demand.observe(Observation(time=100, arrived=25, pending=0, in_flight=0, fleet=None))
     assert missing.replicas == 0 and not missing.active
 
 
@@ -424,7 +424,7 @@ def test_an_observer_that_was_away_releases_no_needed_replica(away_min: int, sin
         arrived = 2 * second if second < rush else 2 * rush + int(rate * (second - rush))
         ready = 1 if second < rush else needed
         fleet = Workers(ready=ready, loading=0, processed=float(arrived), working_s=arrived / 5)
-        return Observation(time=float(second), arrived=arrived, waiting=0, in_work=2 * ready, fleet=fleet)
+        return Observation(time=float(second), arrived=arrived, pending=0, in_flight=2 * ready, fleet=fleet)
 
     back = rush + 60 * since_min
     demand = Demand(DemandSettings())

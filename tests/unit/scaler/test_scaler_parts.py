@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from services.scaler.consumers import readers
 from services.scaler.consumers.counts import ArrivedCounter, waiting
 from services.scaler.consumers.registry import Consumers
 from services.scaler.consumers.wakeups import Wakeups, republished_subjects
@@ -20,10 +21,11 @@ from services.scaler.demand.observation import Workers
 from services.scaler.demand.parameters import DemandSettings
 from services.scaler.live import metrics_page
 from services.scaler.live.consumer_demand import LiveDemand
-from services.scaler.live.estimator import Estimator
 from services.scaler.live.heartbeats import Beat, Heartbeats
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
+from shared.bus import infos
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.support.metrics_page import PAGE, serving
@@ -115,6 +117,51 @@ def test_a_recreated_consumer_adds_to_arrivals() -> None:
     assert arrivals.reach("c", 10**12 + 4, 1) == 110
 
 
+def test_a_place_in_another_sequence_adds_no_arrivals() -> None:
+    arrivals = ArrivedCounter()
+    assert arrivals.reach("a", 3, 2, of_stream=False) == 5
+    assert arrivals.reach("a", 90, 10, of_stream=True) == 5
+    assert arrivals.reach("a", 95, 6, of_stream=True) == 6
+    assert arrivals.reach("a", 8, 0, of_stream=False) == 6
+    assert arrivals.reach("a", 9, 3, of_stream=False) == 10
+
+
+async def test_a_filtered_consumer_counts_arrivals_when_its_stream_answers_late(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    js = admin.jetstream()
+    await js.add_stream(name="LATE", subjects=["late.>"])
+    subscription = await js.pull_subscribe("late.wanted", durable="late", stream="LATE")
+    for subject in ["late.other"] * 50 + ["late.wanted"] * 3:
+        await js.publish(subject, b"")
+    for message in await subscription.fetch(3):
+        await message.ack_sync()
+    read_stream = infos.stream
+    answers = False
+
+    async def stream(client: Client, name: str) -> infos.StreamInfo:
+        if not answers:
+            raise infos.Unavailable("not yet")
+        return await read_stream(client, name)
+
+    monkeypatch.setattr(infos, "stream", stream)
+    monkeypatch.setattr(readers, "REFUSED_S", 0.05)
+    consumers = Consumers(admin, every_s=0.1)
+    reader = consumers.get("LATE", "late", service="late")
+    try:
+        await until(lambda: reader.first_answer.is_set())
+        before = reader.state().arrived
+        answers = True
+        await asyncio.sleep(0.5)
+        for _ in range(2):
+            await js.publish("late.wanted", b"")
+        await until(lambda: reader.state().pending == 2)
+        assert reader.state().arrived == before + 2
+    finally:
+        await consumers.close()
+        await js.delete_stream("LATE")
+
+
 @pytest.mark.parametrize(
     ("source", "destination", "filters", "expected"),
     [
@@ -188,8 +235,8 @@ async def test_pages_replace_heartbeats(admin: Client, monkeypatch: pytest.Monke
         return [line["event"] for line in logs if "metrics" in line["event"]]
 
     with serving(pages, requests) as url, structlog.testing.capture_logs() as logs:
-        async with Estimator(admin, pages=[url]) as estimator:
-            live = estimator.get(parse({"service": "cv", "metricsUrl": url}))
+        async with LiveMetrics(admin, pages=[url]) as live_metrics:
+            live = live_metrics.get(parse({"service": "cv", "metricsUrl": url}))
             assert isinstance(live, LiveDemand)
             await live.answer()
             await read()
@@ -197,7 +244,7 @@ async def test_pages_replace_heartbeats(admin: Client, monkeypatch: pytest.Monke
             await read()
             explained = live.explanation()
             assert len(explained.replicas) == 2 and explained.replicas_from == url
-            page = estimator._pages[url]
+            page = live_metrics._pages[url]
             assert page.heartbeats("cv").fleet(asyncio.get_running_loop().time()) == Workers(
                 ready=2, loading=0, processed=30, working_s=10
             )

@@ -126,7 +126,7 @@ def observations(*, says: bool, short: float = 0.3) -> list[Observation]:
         fleet = Workers(ready=4, loading=0, processed=arrived, working_s=3.9 * t)
         if says:
             fleet = msgspec.structs.replace(fleet, work=arrived, wanted=frames, analysed=frames * (1 - short))
-        found.append(Observation(time=float(t), arrived=arrived + 6, waiting=3, in_work=3, fleet=fleet))
+        found.append(Observation(time=float(t), arrived=arrived + 6, pending=3, in_flight=3, fleet=fleet))
     return found
 
 
@@ -143,7 +143,7 @@ def test_demand_is_unchanged_without_a_budget_or_frames() -> None:
 def test_the_explanation_states_deferred_frames_and_the_budget() -> None:
     demand = Demand(DemandSettings(defer_budget=0.05))
     estimate = [demand.observe(o) for o in observations(says=True, short=0.0)][-1]
-    (line,) = (line for line in estimate.explain() if "left out" in line)
+    (line,) = (line for line in estimate.explain() if "were deferred" in line)
     assert "0.0% of the frames" in line and "5.0% may be" in line and f"{estimate.deferral_share:.1%} leaner" in line
     assert estimate.deferral_share > 0.05
 
@@ -241,7 +241,7 @@ def test_deferred_work_adds_replicas_while_the_scaler_is_away(times: float, grow
 def test_deferred_work_starts_no_first_replica() -> None:
     """None runs while the scaler is away and no video comes, whatever is left."""
     left = ScalerView(
-        arrived=0, pending=0, in_work=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
+        arrived=0, pending=0, in_flight=0, replicas=0, ready=0, processed=0, working_s=0, deferred_waiting=10**6
     )
     net = KedaLag("away", with_net(NET, deferred=True))
     assert [net.decide(15.0 * step, left) for step in range(40)] == [0] * 40

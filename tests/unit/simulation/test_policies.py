@@ -92,7 +92,7 @@ def test_ray_asks_for_one_replica_until_it_runs() -> None:
 
 def busy(replicas: int, working_s: float) -> ScalerView:
     return ScalerView(
-        arrived=0, pending=0, in_work=0, replicas=replicas, ready=replicas, processed=0, working_s=working_s
+        arrived=0, pending=0, in_flight=0, replicas=replicas, ready=replicas, processed=0, working_s=working_s
     )
 
 

@@ -302,13 +302,13 @@ def test_a_scaler_sees_the_segments_that_came_and_where_they_are() -> None:
     run(Look(), arrivals, load, initial=2)
     for now, view in seen:
         assert view.arrived == sum(at < now for at in arrived)
-        assert view.arrived == view.pending + view.in_work + view.processed
+        assert view.arrived == view.pending + view.in_flight + view.processed
         assert view.working_s <= sum(work[: view.arrived]) + 1e-9
     working = [view.working_s for _, view in seen]
     done = [view.processed for _, view in seen]
     assert working == sorted(working) and done == sorted(done)
     # After the trace the scaler runs each second or more often, until the last segment is done.
-    assert seen[-1][1].processed == arrivals.total or seen[-2][1].in_work
+    assert seen[-1][1].processed == arrivals.total or seen[-2][1].in_flight
 
 
 def test_a_policy_that_wakes_gets_the_first_segment_immediately() -> None:

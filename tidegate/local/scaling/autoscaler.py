@@ -1,13 +1,13 @@
 """The local autoscaler reads metrics like KEDA, decides like KEDA and the HPA, and scales a pool of processes.
 
-    async with observing(client, speed=10) as estimator:
-        autoscaler = Autoscaler(estimator, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
+    async with observing(client, speed=10) as live_metrics:
+        autoscaler = Autoscaler(live_metrics, load(Path("deploy/keda/cv.yaml")), pool, speed=10)
         task = asyncio.create_task(autoscaler.run())    # until cancelled
         autoscaler.state                                # for the live view
 
 A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port. A trigger for our
-scaler is answered here, by the same estimator. If it is `external-push`, its first message wakes the autoscaler, as it
-wakes KEDA. An unreachable server is an error of the metric, as in KEDA, and never ends the loop.
+scaler is answered here, by the same live metrics. If it is `external-push`, its first message wakes the autoscaler, as
+it wakes KEDA. An unreachable server is an error of the metric, as in KEDA, and never ends the loop.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from services.scaler.consumers.listeners import nothing
 from services.scaler.consumers.readers import ConsumerReader
 from services.scaler.cost import Account, Spent
 from services.scaler.live import metadata
-from services.scaler.live.answers import FIRST_S, Live
-from services.scaler.live.estimator import Estimator
+from services.scaler.live.answers import FIRST_S, LiveMetric
 from services.scaler.live.explainer import explaining
 from services.scaler.live.heartbeats import Heartbeats
+from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import DemandQuery, Query
 from shared.bus.infos import Missing, Unavailable
 from shared.runtime.errors import SettingError
@@ -84,14 +84,17 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[Estimator]:
-    """Run the estimator that a process's autoscalers read, and that answers `tidegate explain`.
+async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[LiveMetrics]:
+    """Run the live metrics that a process's autoscalers read, and answer `tidegate explain` from them.
 
     All autoscalers share it: the server lets a connection answer a request once.
     """
     every_s = max(LEAST_S, OBSERVE_S / max(1.0, speed))
-    async with Estimator(client, every_s, speed=speed) as estimator, explaining(client, estimator, "autoscaler"):
-        yield estimator
+    async with (
+        LiveMetrics(client, every_s, speed=speed) as live_metrics,
+        explaining(client, live_metrics, "autoscaler"),
+    ):
+        yield live_metrics
 
 
 class Autoscaler:
@@ -100,8 +103,8 @@ class Autoscaler:
     Raises SettingError for a trigger of another server than NATS or Tidegate's own scaler.
     """
 
-    def __init__(self, estimator: Estimator, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
-        self._estimator = estimator
+    def __init__(self, live_metrics: LiveMetrics, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
+        self._live_metrics = live_metrics
         self._scaled = scaled
         self._pool = pool
         self._speed = speed
@@ -116,7 +119,7 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool keeps running."""
-        self._heartbeats = self._estimator.heartbeats_of(self._pool.service)
+        self._heartbeats = self._live_metrics.heartbeats_of(self._pool.service)
         sources = [self._source(query) for query in self._queries]
         await self._first_readings()
         me = asyncio.current_task()
@@ -128,10 +131,10 @@ class Autoscaler:
                 self._woken.clear()
                 await self._push(sources)
 
-    def _source(self, query: Query | JetStreamTrigger) -> Live | Reader:
-        consumers = self._estimator.consumers
+    def _source(self, query: Query | JetStreamTrigger) -> LiveMetric | Reader:
+        consumers = self._live_metrics.consumers
         if not isinstance(query, JetStreamTrigger):
-            live = self._estimator.get(query)
+            live = self._live_metrics.get(query)
             live.listeners.add(self._woken.set)
             if isinstance(query, DemandQuery):
                 self._read_by(consumers.get(query.stream, query.consumer, query.service))
@@ -162,7 +165,7 @@ class Autoscaler:
         before = self._pool.count
         await self._apply(self._keda.step(self._now(), metrics, before), before)
 
-    async def _push(self, sources: Sequence[Live | Reader]) -> None:
+    async def _push(self, sources: Sequence[LiveMetric | Reader]) -> None:
         """Act as KEDA does when an external-push scaler streams `true`."""
         pushed = zip(self._scaled.triggers, sources, strict=True)
         if any(
@@ -204,7 +207,7 @@ class Autoscaler:
         return ScalerState(
             time=time.time(),
             pending=sum(s.pending for s in seen) if seen else None,
-            ack_pending=sum(s.ack_pending for s in seen) if seen else None,
+            ack_pending=sum(s.in_flight for s in seen) if seen else None,
             desired=self._pool.count,
             replicas=self._pool.ready_count,
             peak_replicas=spent.peak,
@@ -257,7 +260,7 @@ def _query(scaled: ScaledObject, i: int) -> Query | JetStreamTrigger:
     return msgspec.structs.replace(query, metrics_url="") if isinstance(query, DemandQuery) else query
 
 
-async def _metric(trigger: Trigger, source: Live | Reader) -> Metric:
+async def _metric(trigger: Trigger, source: LiveMetric | Reader) -> Metric:
     try:
         if isinstance(source, Reader):
             return float(source.state().backlog)

@@ -1,7 +1,7 @@
 """One live metric for each distinct query, however many ScaledObjects send it.
 
-    async with Estimator(client) as estimator:
-        live = estimator.get(parse(metadata))
+    async with LiveMetrics(client) as live_metrics:
+        live = live_metrics.get(parse(metadata))
         answer = await live.answer()
 
 Once a second it gets the consumer's state, and the sums of the workers' heartbeats. The gRPC service and the local
@@ -23,7 +23,7 @@ from nats.aio.subscription import Subscription
 
 from services.scaler.consumers.readers import EVERY_S
 from services.scaler.consumers.registry import Consumers
-from services.scaler.live.answers import Live
+from services.scaler.live.answers import LiveMetric
 from services.scaler.live.camera_count import LiveCameras
 from services.scaler.live.collector import DEMAND
 from services.scaler.live.consumer_demand import LiveDemand
@@ -51,7 +51,7 @@ MOST_HISTORIES = 50
 MOST_SERVICES = 100
 
 
-class Estimator:
+class LiveMetrics:
     """See the module. every_s: poll interval of one consumer, in seconds. has_history: whether observations are stored
     for a scaler that takes over. speed: the policies' seconds in one real second. pages: URLs without queries that a
     query may name.
@@ -71,14 +71,14 @@ class Estimator:
         self._has_history = has_history
         self._speed = speed
         self._allowed = frozenset(pages)
-        self._lives: dict[Query, Live] = {}
+        self._lives: dict[Query, LiveMetric] = {}
         self._monitors: dict[tuple[str, str, str, str], ConsumerMonitor] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
         self._pages: dict[str, MetricsPage] = {}
         self._subscription: Subscription | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Estimator:
+    async def __aenter__(self) -> LiveMetrics:
         self._subscription = await self._client.subscribe("scale.>", cb=self._beat)
         self._sweeping = asyncio.create_task(self._sweep_loop(), name="sweep")
         DEMAND.watch(self)
@@ -95,7 +95,7 @@ class Estimator:
             with suppress(nats.errors.Error, OSError):
                 await self._subscription.unsubscribe()
 
-    def get(self, query: Query) -> Live:
+    def get(self, query: Query) -> LiveMetric:
         """Return the live metric of a query. A new one starts if there is none, and ends minutes after the last query.
 
         Raises SettingError for a forbidden page, and Unavailable at the maximum of queries.
@@ -114,7 +114,7 @@ class Estimator:
         live.requested_at = time.monotonic()
         return live
 
-    def lives(self) -> list[Live]:
+    def lives(self) -> list[LiveMetric]:
         """Return all live metrics."""
         return list(self._lives.values())
 
