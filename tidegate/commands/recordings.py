@@ -335,8 +335,10 @@ async def _policy(kv: Any, key: str) -> Policy:
         return msgspec.json.decode((await kv.get(key)).value or b"{}", type=Policy)
     except KeyNotFoundError:
         return Policy()
-    except msgspec.DecodeError as e:
-        raise SettingError(f"what was said of {key} can't be read ({e}): 'tidegate recordings unset' forgets it") from e
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise SettingError(
+            f"the policy {key} can't be read ({e}): run 'tidegate recordings unset', and set it again"
+        ) from e
 
 
 def _row(total: RecordingTotals, now: dt.datetime) -> tuple[str, ...]:
