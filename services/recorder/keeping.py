@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -30,7 +30,7 @@ from shared.recordings.library import DAMAGED, Library
 from shared.recordings.marks import Span
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Catalogue, Hole, Hour, Recorded, Sum, folder_of, hour_key
-from shared.recordings.retention import GB, Aged, files_to_remove
+from shared.recordings.retention import GB, Aged, files_to_remove, is_old
 from shared.recordings.store import Unkept
 from shared.recordings.windows import LONGEST
 from shared.runtime.errors import BadMessage, BusError
@@ -45,6 +45,8 @@ UNKNOWN_S = 3600.0
 INCIDENT = dt.timedelta(hours=6)
 
 E = TypeVar("E", bound=Event)
+# Files by the cause of their removal, as the metric counts it.
+Removed = Mapping[str, Sequence[Recorded]]
 
 
 class Keeper:
@@ -132,7 +134,7 @@ class Keeper:
             if not rest:
                 holes.append(Hole(since=file.start, until=file.end, cause="policy", segments=file.segments))
         hour = msgspec.structs.replace(hour, files=tuple(row), holes=(*hour.holes, *holes))
-        catalogue = await self._drop(catalogue, hour, removed, "policy")
+        catalogue = await self._drop(catalogue, hour, {"policy": removed})
         await self._sweep(hour, now)
         return catalogue
 
@@ -186,13 +188,18 @@ class Keeper:
         wanted = [one for one in catalogue.hours if one.policy_applied and (over or now - one.hour > shortest)]
         hours = [hour for one in wanted if (hour := await self._library.hour_for_update(catalogue.camera, one.hour))]
         row = [Aged(file.key, file.end, file.size, file.incident) for hour in hours for file in hour.files]
-        expired = {file.key for file in files_to_remove(row, policy, now)}
+        causes = {
+            file.key: "age" if is_old(file, policy, now) else "size" for file in files_to_remove(row, policy, now)
+        }
         for hour in hours:
-            removed = [file for file in hour.files if file.key in expired]
-            if len(removed) == len(hour.files) and now - hour.hour > shortest:
-                catalogue = await self._forget(catalogue, hour)
+            removed: dict[str, list[Recorded]] = {}
+            for file in hour.files:
+                if file.key in causes:
+                    removed.setdefault(causes[file.key], []).append(file)
+            if all(file.key in causes for file in hour.files) and now - hour.hour > shortest:
+                catalogue = await self._forget(catalogue, hour, removed)
             elif removed:
-                catalogue = await self._drop(catalogue, hour, removed, "size" if over else "age")
+                catalogue = await self._drop(catalogue, hour, removed)
 
     async def make_room(self, cameras: Sequence[str]) -> None:
         """Remove the oldest hours of all cameras if others need the disk; those with incidents last."""
@@ -217,22 +224,27 @@ class Keeper:
         async with self._ledgers.only(camera):
             catalogue, hour = await self._library.catalogue(camera), await self._library.hour_for_update(camera, at)
             if hour:
-                await self._drop(catalogue, hour, hour.files, "room")
+                await self._drop(catalogue, hour, {"room": hour.files})
 
-    async def _drop(self, catalogue: Catalogue, hour: Hour, removed: Sequence[Recorded], cause: str) -> Catalogue:
+    async def _drop(self, catalogue: Catalogue, hour: Hour, removed: Removed) -> Catalogue:
         """Remove some files of a settled hour."""
-        hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file not in removed))
+        keys = {file.key for files in removed.values() for file in files}
+        hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file.key not in keys))
         await self._library.keep(hour)
-        await self._remove(hour, [file.key for file in removed], cause)
+        for cause, files in removed.items():
+            await self._remove(hour, [file.key for file in files], cause)
         catalogue = catalogue.having(Sum.of(hour, policy_applied=True))
         await self._library.keep_catalogue(catalogue)
         return catalogue
 
-    async def _forget(self, catalogue: Catalogue, hour: Hour) -> Catalogue:
+    async def _forget(self, catalogue: Catalogue, hour: Hour, removed: Removed) -> Catalogue:
         """Remove all of an hour, unindexed files included."""
         objects = await self._library.store.list_objects(folder_of(hour.camera, hour.hour))
+        over = {file.key for file in removed.get("size", ())}
+        aged = [one.key for one in objects if one.key not in over and one.key != hour_key(hour.camera, hour.hour)]
         # The index is removed last: after a crash the hour is found again.
-        await self._remove(hour, [one.key for one in objects if one.key != hour_key(hour.camera, hour.hour)], "age")
+        await self._remove(hour, aged, "age")
+        await self._remove(hour, sorted(over), "size")
         await self._library.store.remove([hour_key(hour.camera, hour.hour)])
         catalogue = catalogue.without(hour.hour)
         await self._library.keep_catalogue(catalogue)
