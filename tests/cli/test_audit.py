@@ -221,7 +221,7 @@ async def test_what_arrived_is_told_counted_and_recommended(server: NatsServer, 
     assert "25% of them quiet video" in output and "gate 3.0 h (3.5 GB)" in output
     assert "1 messages on usage can't be read" in output
     assert sum(day in output for day in DAYS) >= 2
-    for row in ("static peak", "KEDA default", "lag", "demand, bends 0.06", "bound", "recommended: "):
+    for row in ("static peak", "KEDA default", "lag", "demand, degrades 0.06", "oracle", "recommended: "):
         assert row in output
     assert "kind: ScaledObject" not in output and f"ScaledObject in {file}" in done.stderr
     assert load(file).name == "tidegate-cv"

@@ -98,7 +98,7 @@ def audit(
             tell(f"simulated {n} of {count} ways to scale")
 
         results = _results(pool, [*trials, *extra], simulated, load, report_progress)
-        tell("computing the bound")
+        tell("computing the oracle")
         rows = [Row(c, result) for c, result in zip(trials, results, strict=False)]
         others = [Row(c, result) for c, result in zip(extra, results[len(trials) :], strict=True)]
         chosen = rows[best([row.result for row in rows], enough)]
