@@ -200,7 +200,7 @@ def summary_notes(summary: Summary) -> Iterator[str]:
         for field in ("missing", "captions", "uncaptioned", "embedded")
     )
     if missing:
-        yield f"{length(missing * 3600)} of it could not be looked at: 'failed' in segments says why"
+        yield f"{length(missing * 3600)} of it could not be analysed: 'failed' in segments says why"
     if summary.captioner:
         without = f", {failed:,} could not be: 'failed' in captions says why" if failed else ""
         yield f"{captions:,} captions by {summary.captioner}{without}"
@@ -234,7 +234,7 @@ def _models(summary: Summary) -> str:
     frames, embedded, captions = (
         sum(getattr(one, field) for one in summary.cameras) for field in ("frames", "embedded", "captions")
     )
-    by = [f"{frames:,} frames looked at by <b>{escape(summary.model)}</b>"] if summary.model != NONE else []
+    by = [f"{frames:,} frames analysed by <b>{escape(summary.model)}</b>"] if summary.model != NONE else []
     by += [f"{embedded:,} embedded by <b>{escape(summary.embedder)}</b>"] if summary.embedder else []
     by += [f"{captions:,} captions by <b>{escape(summary.captioner)}</b>"] if summary.captioner else []
     return ", ".join(by)
@@ -248,7 +248,7 @@ def _camera(
     captions: Captions,
 ) -> str:
     labels = ", ".join(f"{escape(label)} {count:,}" for label, count in list(one.labels.items())[:8]) or "nothing"
-    missing = f" {one.missing:,.2f} hours could not be looked at." if one.missing else ""
+    missing = f" {one.missing:,.2f} hours could not be analysed." if one.missing else ""
     missing += f" {one.uncaptioned:,} of its stretches could not be captioned." if one.uncaptioned else ""
     objects = f", {one.tracks:,} tracks, {one.incidents:,} incidents. Objects in all frames: {labels}"
     images = "".join(
