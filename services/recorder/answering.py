@@ -264,4 +264,4 @@ def _read(payload: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise Refusal(400, f"not a question about recordings: {e}") from e
+        raise Refusal(400, f"this is no request for recordings ({e}): see docs/how-to/record.md") from e

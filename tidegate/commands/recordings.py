@@ -273,7 +273,7 @@ def unset(data: Path | None, camera: str | None, group: str | None) -> None:
     async def work(client: Client) -> None:
         kv = await bind(client.jetstream(), names.RECORDINGS)
         await kv.delete(key)
-        echo(f"{scope}: nothing of its own is said any more")
+        echo(f"{scope}: its own policy is removed")
 
     with_admin(data, work)
 
