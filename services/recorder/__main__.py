@@ -16,7 +16,7 @@ from shared.bus.log import check_version
 from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
 from shared.recordings.library import Library
-from shared.recordings.opening import recordings
+from shared.recordings.opening import open_recordings
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -42,7 +42,7 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
     """Record until `stop` is set. Raises TidegateError."""
     check_version(client, names.MEDIA)
     place, free = settings.recorder_store, settings.recorder_free
-    library = Library(recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
+    library = Library(open_recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
     changed = asyncio.Event()
 
     async def opening() -> tuple[Mirror, Mirror, Mirror, Leases, Ledgers, list[str]]:

@@ -24,7 +24,7 @@ async def list_cameras(store: str, key_file: str) -> list[str]:
 
     Raises Unkept and SettingError.
     """
-    opened = opening.recordings(store, "--store", key_file)
+    opened = opening.open_recordings(store, "--store", key_file)
     try:
         return sorted(
             one.key.removesuffix(_CATALOGUE) for one in await opened.list_objects("") if one.key.endswith(_CATALOGUE)
@@ -52,7 +52,7 @@ async def list_files(
     running: Mapping[str, Hour | None],
 ) -> dict[str, list[Recorded]]:
     """Return each camera's files that overlap [since, until), by time. Raises Unkept, Unreadable and SettingError."""
-    opened = opening.recordings(store, "--store", key_file)
+    opened = opening.open_recordings(store, "--store", key_file)
     library = Library(opened)
     try:
         found = {camera: (await library.between(camera, since, until, running.get(camera)))[0] for camera in cameras}

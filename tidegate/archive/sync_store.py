@@ -17,7 +17,7 @@ class SyncStore:
 
     def __init__(self, location: str, setting: str, store: Store | None = None) -> None:
         self.location = location
-        self._store = store or opening.opened(location, setting)
+        self._store = store or opening.open_store(location, setting)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> SyncStore:
@@ -42,7 +42,7 @@ class SyncStore:
 
 def open_recordings(job: Job) -> SyncStore:
     """Open the job's recordings, with the key in its key file. Raises SettingError."""
-    return SyncStore(job.store, "--store", opening.recordings(job.store, "--store", job.key_file))
+    return SyncStore(job.store, "--store", opening.open_recordings(job.store, "--store", job.key_file))
 
 
 def check_reachable(results: SyncStore) -> SyncStore:

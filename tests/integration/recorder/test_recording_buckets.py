@@ -16,7 +16,7 @@ from obstore.store import from_url
 
 from services.ingest.cutting.piece import Piece
 from shared.recordings.library import Library
-from shared.recordings.opening import opened
+from shared.recordings.opening import open_store
 from shared.recordings.records import Hour, hour_of
 from shared.recordings.store import Missing, Store, Unkept
 from shared.recordings.stores import bucket as buckets
@@ -420,7 +420,7 @@ def test_a_setting_that_names_no_bucket_is_refused(place: str, reason: str, monk
     for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SettingError, match=reason) as error:
-        opened(place, "RECORDER_STORE")
+        open_store(place, "RECORDER_STORE")
     assert "hidden" not in str(error.value) and "Debug" not in str(error.value)
 
 

@@ -258,7 +258,7 @@ def test_a_file_that_is_none_is_said_without_what_is_in_it(
         path.write_text(text.replace("<key>", line).replace("<cut>", line[:-3]))
         path.chmod(mode)
     with pytest.raises(SettingError, match=rf"^{SETTING}={re.escape(str(path))}.* {words}") as error:
-        opening.keys_of(str(path))
+        opening.read_keys(str(path))
     assert_silent(FIRST, str(error.value), str(error.getrepr(style="long", showlocals=False)))
 
 
