@@ -51,7 +51,7 @@ def encode(folder: Path, rate: str, every_s: int) -> Path:
 def video_file(path: Path) -> VideoFile:
     pieces = clips.pieces(path, "cam")
     read = [Read(Head(n, replace(p.segment, n=n), len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)]
-    (found,), _ = files.files(read, "a")
+    (found,), _ = files.build_files(read, "a")
     return found
 
 
@@ -69,7 +69,7 @@ def main() -> bool:
                 data, times = b"".join(whole.buffers), []
                 for _ in range(rounds):
                     began = time.process_time()
-                    (thin,), _ = files.files(keyframe_segments("cam", whole.record, data), "b")
+                    (thin,), _ = files.build_files(keyframe_segments("cam", whole.record, data), "b")
                     times.append(1000 * (time.process_time() - began))
                 share = thin.record.size / whole.record.size
                 shares[f"{rate}, each {every_s} s, of all bytes"] = share

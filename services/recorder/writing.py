@@ -25,12 +25,12 @@ from services.recorder.tails import Tails, head_of
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.reading.missing import Unread
-from shared.recordings.files import Read, VideoFile, files
+from shared.recordings.files import Read, VideoFile, build_files
 from shared.recordings.ledger import Last, Ledger, advance, hole_before
 from shared.recordings.library import Library
 from shared.recordings.policy import Mask
 from shared.recordings.records import Cause, Hole
-from shared.recordings.windows import HOLE, LENGTH, Head, Window, window
+from shared.recordings.windows import HOLE, LENGTH, Head, Window, next_window
 
 # The longest wait between checks whether a file is complete.
 LOOK_S = 15.0
@@ -73,11 +73,11 @@ class Writer:
         if found is None:
             return _until_full_s(heads)
         masks = self._masks(camera)
-        read = await video(log, heads)
+        read = await read_segments(log, heads)
         if len(read) < len(heads):
             await self._check_expired(camera, heads, read)
             # The rest is a window of its own.
-            found = window([one.head for one in read], ended=True)
+            found = next_window([one.head for one in read], ended=True)
         self._unread.pop(camera, None)
         await self._commit(camera, ledger, heads, read[found.passed :][: found.taken] if found else [], masks=masks)
         return 0.0
@@ -100,7 +100,7 @@ class Writer:
         if heads is None:
             heads = await self._tails.learn(log, camera, position)
         heads = [head for head in heads if not _is_known(ledger.last, head)]
-        found = window(heads, ended=self._tails.silent_s(camera) >= self._idle_s)
+        found = next_window(heads, ended=self._tails.silent_s(camera) >= self._idle_s)
         return found, heads[: found.passed + found.taken] if found else heads
 
     async def _commit(
@@ -118,7 +118,7 @@ class Writer:
         heads: all segments processed, at least as far as `read`. cause: why there is no video, if there is none.
         """
         stored = await mask_window(read, masks) if masks and read else Stored(list(read), [])
-        written, holes = await asyncio.to_thread(files, stored.read, secrets.token_hex(4))
+        written, holes = await asyncio.to_thread(build_files, stored.read, secrets.token_hex(4))
         holes += stored.holes
         if hole := await self._hole(ledger, heads, read, cause):
             holes.insert(0, hole)
@@ -187,7 +187,7 @@ def _until_full_s(heads: Sequence[Head]) -> float:
     return min(LOOK_S, max(1.0, LENGTH.total_seconds() - filmed))
 
 
-async def video(log: Log, heads: Sequence[Head]) -> list[Read]:
+async def read_segments(log: Log, heads: Sequence[Head]) -> list[Read]:
     """Return the segments that MEDIA still has, with their video. Raises nats.errors.Error or TimeoutError."""
     read: list[Read] = []
     seq, last = heads[0].seq, heads[-1].seq

@@ -1,6 +1,6 @@
 """Cuts a file of a recording into its original segments. Pure: nothing is decoded, and no picture changes.
 
-    for one in segments(camera, record, data):
+    for one in split_file(camera, record, data):
         decode(one.payload, before=one.before, fps=5, frames=one.segment.frames)
 
 A decoder gets what a worker decoded live: the same frames, each with those before it in its group of pictures.
@@ -46,7 +46,7 @@ class _Run(NamedTuple):
     end: int
 
 
-def segments(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
+def split_file(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
     """Yield the segments of a file, in order. data: all of it. Raises BadSegment if it contradicts its record."""
     video = fmp4.read(data)
     codec = _codec(record)

@@ -1,6 +1,6 @@
 """Joins segments of a camera into files, with a record of each. Pure, and without copying the video.
 
-    for file in files(read, token)[0]:
+    for file in build_files(read, token)[0]:
         await store.put(file.record.key, list(file.buffers))
 
 Damaged video is dropped, with what can't be decoded without it.
@@ -48,7 +48,7 @@ class _Whole(NamedTuple):
     video: Video
 
 
-def files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]]:
+def build_files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]]:
     """Return the files of one window: one, or more if the track changes; and the holes of damaged segments.
 
     read: of one camera, in order. token: in the names of the files.

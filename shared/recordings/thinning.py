@@ -53,7 +53,7 @@ class _Part(NamedTuple):
 
 def keyframe_segments(camera: str, record: Recorded, data: bytes) -> list[Read]:
     """Return a file's segments with keyframes, reduced to these. data: all of the file. Raises BadSegment."""
-    wholes = list(cutting.segments(camera, record, data))
+    wholes = list(cutting.split_file(camera, record, data))
     videos = ((whole, fmp4.read(whole.payload)) for whole in wholes)
     parts = [_Part(whole, video, keys) for whole, video in videos if (keys := _keys(whole, video))]
     if not parts or parts[0].start != wholes[0].segment.start:

@@ -37,7 +37,7 @@ async def running_hours(client: Client) -> dict[str, Hour | None]:
     """Return, for each camera that was ever recorded, the open hour in its ledger, if any. Raises Unreadable."""
     prefix = camera_key("")
     return {
-        key.removeprefix(prefix): ledgers.running(key.removeprefix(prefix), ledgers.decode(value))
+        key.removeprefix(prefix): ledgers.open_hour(key.removeprefix(prefix), ledgers.decode(value))
         for key, value in (await entries(client.jetstream(), names.RECORDER)).items()
         if key.startswith(prefix)
     }

@@ -22,7 +22,7 @@ from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
 from shared.contract.reading.missing import Unread
-from shared.recordings.files import Read, files
+from shared.recordings.files import Read, build_files
 from shared.recordings.queries import VideoRequest
 from shared.recordings.records import Hole
 from shared.recordings.windows import Head
@@ -102,11 +102,11 @@ async def test_frames_keep_their_times_with_frames_that_refer_to_later_ones(piec
     read = read_of(linked(pieces))
     stored = await masker.mask_window(read, MASKS)
     assert not stored.holes and [one.head.segment.n for one in stored.read] == [one.head.segment.n for one in read]
-    before, after = (frames(b"".join(files(row, "t")[0][0].buffers)) for row in (read, stored.read))
+    before, after = (frames(b"".join(build_files(row, "t")[0][0].buffers)) for row in (read, stored.read))
     assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before] and len(after) == 250
     checked([picture for _, picture in after], [picture for _, picture in before])
     # Each group of pictures can be begun with.
-    (videos,), _ = files(stored.read, "t")
+    (videos,), _ = build_files(stored.read, "t")
     assert len(videos.record.groups_ms) == 3
 
 
@@ -121,7 +121,7 @@ async def test_what_can_not_be_decoded_is_left_out_with_what_needs_it(pieces: li
     assert [one.head.seq - 1 for one in stored.read] == left
     (hole,) = stored.holes
     assert (hole.cause, hole.segments) == ("unmasked", begins[2] - begins[1])
-    for one in files(stored.read, "t")[0]:
+    for one in build_files(stored.read, "t")[0]:
         checked([picture for _, picture in frames(b"".join(one.buffers))])
 
 

@@ -52,7 +52,7 @@ async def _fill(store: Path, camera: str, video: Path, count: int, seconds: int)
             n += 1
             read.append(Read(Head(n, segment, len(piece.payload)), piece.payload))
             start += dt.timedelta(seconds=segment.duration)
-        for videos in files.files(read, f"t{k}")[0]:
+        for videos in files.build_files(read, f"t{k}")[0]:
             await library.store.put(videos.record.key, list(videos.buffers))
             hours.setdefault(hour_of(videos.record.start), []).append(videos.record)
     for hour, found in hours.items():

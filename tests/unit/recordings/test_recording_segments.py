@@ -20,7 +20,7 @@ FPS = 5.0
 
 
 def recorded(pieces: list[Piece]) -> files.VideoFile:
-    (videos,), holes = files.files(
+    (videos,), holes = files.build_files(
         [Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
     )
     assert not holes
@@ -45,7 +45,7 @@ def test_each_segment_s_pictures_are_those_that_were_seen_live(
     video = footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250)
     pieces = clips.pieces(video, "lobby")
     videos = recorded(pieces)
-    found = list(cutting.segments("lobby", videos.record, b"".join(videos.buffers)))
+    found = list(cutting.split_file("lobby", videos.record, b"".join(videos.buffers)))
     assert len(found) == len(pieces) > 5
     for n, (one, piece) in enumerate(zip(found, pieces, strict=True)):
         assert one.seq == n + 1
@@ -64,6 +64,6 @@ def test_a_file_that_is_not_what_its_index_says_is_refused(tmp_path: Path) -> No
     data = b"".join(videos.buffers)
     other = recorded(clips.pieces(footage.make(tmp_path / "w.mp4", frames=50), "lobby"))
     with pytest.raises(BadSegment, match="other frames than its index says"):
-        list(cutting.segments("lobby", other.record, data))
+        list(cutting.split_file("lobby", other.record, data))
     with pytest.raises(BadSegment):
-        list(cutting.segments("lobby", videos.record, data[:-10]))
+        list(cutting.split_file("lobby", videos.record, data[:-10]))

@@ -297,7 +297,7 @@ def _open(recordings: SyncStore, piece: Piece) -> OpenPiece:
     """Read a piece's segments; a broken piece has the reason. Raises Unkept if the store can't be used."""
     try:
         data = recordings.read(piece.file.key)
-        wholes = list(islice(cutting.segments(piece.camera, piece.file, data), piece.end))[piece.begin :]
+        wholes = list(islice(cutting.split_file(piece.camera, piece.file, data), piece.end))[piece.begin :]
     except Missing:
         check_store_reachable(recordings, piece)
         return OpenPiece(piece, (), failed_piece(piece, FILE_MISSING).segments)

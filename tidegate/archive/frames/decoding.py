@@ -56,7 +56,7 @@ def decode_piece(data: bytes, piece: Piece, job: Job, size: Size) -> DecodedPiec
     """
     began = time.thread_time()
     decoded = DecodedPiece(piece, [], [], [], [], 0.0)
-    wholes = list(islice(cutting.segments(piece.camera, piece.file, data), piece.end))
+    wholes = list(islice(cutting.split_file(piece.camera, piece.file, data), piece.end))
     for n in range(piece.begin, len(wholes)):
         segment, images = _decode_segment(wholes[n], job, size)
         try:

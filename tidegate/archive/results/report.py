@@ -153,7 +153,7 @@ def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture
     try:
         whole = next(
             one
-            for one in cutting.segments(piece.camera, piece.file, recordings.read(piece.file.key))
+            for one in cutting.split_file(piece.camera, piece.file, recordings.read(piece.file.key))
             if one.seq == row["seq"]
         )
         offset = (frame["time"] - row["start"]).total_seconds()
