@@ -23,10 +23,10 @@ from shared.service import process
 
 with process.needing("recorder"):
     from services.recorder import metrics
+    from services.recorder.admission import Admission
     from services.recorder.answering import Answers
     from services.recorder.keeping import Keeper
     from services.recorder.ledgers import Ledgers
-    from services.recorder.places import Places
     from services.recorder.policies import Policies
     from services.recorder.recorder import Recorder
     from services.recorder.settings import RecorderSettings
@@ -61,13 +61,13 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
     writer = Writer(client, library, ledgers, tails, idle_s=settings.recorder_idle_s, masks=policies.masks)
     keeper = Keeper(client, library, ledgers, sharing, policies.of)
     answers = Answers(client, library, ledgers, tails, policies.of, policies.masks)
-    places = Places(entries.values, policy_mirror.values, settings.recorder_unlisted_cameras)
-    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of, places)
+    admission = Admission(entries.values, policy_mirror.values, settings.recorder_unlisted_cameras)
+    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of, admission)
 
     async def work() -> None:
         health.ready = "reading the buckets of cameras, policies and leases"
         await supervise(all_read(entries, policy_mirror, leased), process.beat(client, health))
-        places.restore(recorded)
+        admission.restore(recorded)
         answering = await answers.start()
         try:
             await supervise(recorder.run(stop, settings.recorder_writers, settings.recorder_maskers), keeper.run())

@@ -40,9 +40,9 @@ from shared.recordings.queries import (
     TotalsAnswer,
     VideoRequest,
 )
-from shared.recordings.records import HOUR, Hole, Recorded, Sum, Unreadable
+from shared.recordings.records import HOUR, Hole, HourTotals, Recorded, Unreadable
 from shared.recordings.retention import Aged, expires_at
-from shared.recordings.store import Missing, Unkept
+from shared.recordings.store import Missing, StoreUnavailable
 from shared.recordings.windows import Head, next_window
 from shared.runtime.errors import BadSegment, BusError, Refusal
 from shared.video import fmp4
@@ -109,7 +109,7 @@ class Answers:
             rows, holes = await self._library.between(camera, since, until, open_hour(camera, ledger))
             if (ledger.last is None or until > ledger.last.end) and not self._masks(camera):
                 rows += await self._live_files(camera, ledger.position, since, until)
-        except (Unkept, Unreadable, Unread, BusError) as e:
+        except (StoreUnavailable, Unreadable, Unread, BusError) as e:
             raise Refusal(503, str(e)) from e
         return rows, holes
 
@@ -177,7 +177,7 @@ class Answers:
                     data = fmp4.later(data, query.ticks, query.sequence)
         except Missing as e:
             raise Refusal(404, str(e)) from e
-        except (Unkept, Unread, BusError) as e:
+        except (StoreUnavailable, Unread, BusError) as e:
             raise Refusal(503, str(e)) from e
         except Unreadable as e:
             raise Refusal(400, str(e)) from e
@@ -207,7 +207,7 @@ class Answers:
             ]
             if query.camera and query.day:
                 totals = [await self._with_files(totals[0], query.since)]
-        except (Unkept, Unreadable, BusError) as e:
+        except (StoreUnavailable, Unreadable, BusError) as e:
             raise Refusal(503, str(e)) from e
         return msgspec.json.encode(TotalsAnswer(cameras=totals)), {}
 
@@ -216,7 +216,7 @@ class Answers:
         catalogue = await self._library.catalogue(camera)
         if now := open_hour(camera, ledger):
             # An hour that was closed early is in both.
-            catalogue = catalogue.adding(Sum.of(now))
+            catalogue = catalogue.adding(HourTotals.of(now))
         lost: dict[str, float] = {}
         for one in catalogue.hours:
             for cause, seconds in one.lost.items():

@@ -29,9 +29,9 @@ from shared.recordings import marks
 from shared.recordings.library import DAMAGED, Library
 from shared.recordings.marks import Span
 from shared.recordings.policy import EffectivePolicy
-from shared.recordings.records import HOUR, Catalogue, Hole, Hour, Recorded, Sum, folder_of, hour_key
+from shared.recordings.records import HOUR, Catalogue, Hole, Hour, HourTotals, Recorded, folder_of, hour_key
 from shared.recordings.retention import GB, Aged, files_to_remove, is_old
-from shared.recordings.store import Unkept
+from shared.recordings.store import StoreUnavailable
 from shared.recordings.windows import LONGEST
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import logger
@@ -85,12 +85,12 @@ class Keeper:
                 await self.keep(camera, self._policy_of(camera), dt.datetime.now(dt.UTC))
         except Taken:
             self._ledgers.forget(camera)
-        except Unkept as e:
+        except StoreUnavailable as e:
             metrics.FAILED.inc()
             self._log.warning("old recordings can't be removed now", camera=camera, error=str(e))
 
     async def keep(self, camera: str, policy: EffectivePolicy, now: dt.datetime) -> None:
-        """Apply a camera's retention now. Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError."""
+        """Apply a camera's retention. Raises StoreUnavailable, Unanswered, Taken, nats.errors.Error or TimeoutError."""
         await self._close(camera, now)
         catalogue = await self._library.catalogue(camera)
         for one in catalogue.hours:
@@ -187,7 +187,7 @@ class Keeper:
                         break
                     await self._delete_hour_for_room(camera, hour)
                     lacks -= size
-        except Unkept as e:
+        except StoreUnavailable as e:
             metrics.FAILED.inc()
             self._log.warning("no room can be made for recordings", error=str(e))
 
@@ -201,11 +201,11 @@ class Keeper:
         """Remove files of a closed hour, and mark it as settled."""
         keys = {file.key for files in removed.values() for file in files}
         hour = msgspec.structs.replace(hour, files=tuple(file for file in hour.files if file.key not in keys))
-        await self._library.keep(hour)
+        await self._library.write_hour(hour)
         for cause, files in removed.items():
             await self._remove_objects(hour, [file.key for file in files], cause)
-        catalogue = catalogue.having(Sum.of(hour, policy_applied=True))
-        await self._library.keep_catalogue(catalogue)
+        catalogue = catalogue.having(HourTotals.of(hour, policy_applied=True))
+        await self._library.write_catalogue(catalogue)
         return catalogue
 
     async def _delete_hour(self, catalogue: Catalogue, hour: Hour, removed: Removed) -> Catalogue:
@@ -218,7 +218,7 @@ class Keeper:
         await self._remove_objects(hour, sorted(over), "size")
         await self._library.store.remove([hour_key(hour.camera, hour.hour)])
         catalogue = catalogue.without(hour.hour)
-        await self._library.keep_catalogue(catalogue)
+        await self._library.write_catalogue(catalogue)
         return catalogue
 
     async def _remove_objects(self, hour: Hour, keys: Sequence[str], cause: str) -> None:

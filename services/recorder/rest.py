@@ -18,7 +18,7 @@ from shared.runtime.telemetry import logger
 
 
 async def rest_of(store: Store, camera: str, file: Recorded, policy: EffectivePolicy) -> list[Recorded]:
-    """Return the stored files that replace one; the file itself if it can't be thinned. Raises Unkept."""
+    """Return the stored files that replace one; the file itself if it can't be thinned. Raises StoreUnavailable."""
     if policy.rest == "nothing" or policy.record == "never":
         return []
     if file.keyframes:

@@ -23,7 +23,7 @@ from shared.video.timeline import Video
 _MS = dt.timedelta(milliseconds=1)
 
 
-class Read(NamedTuple):
+class SegmentWithVideo(NamedTuple):
     """A segment with its video."""
 
     head: Head
@@ -35,7 +35,7 @@ class VideoFile(NamedTuple):
 
     record: Recorded
     joined: Joined
-    read: Sequence[Read]
+    read: Sequence[SegmentWithVideo]
 
     @property
     def buffers(self) -> Iterator[bytes | memoryview]:
@@ -44,11 +44,11 @@ class VideoFile(NamedTuple):
 
 
 class _Whole(NamedTuple):
-    read: Read
+    read: SegmentWithVideo
     video: Video
 
 
-def build_files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]]:
+def build_files(read: Sequence[SegmentWithVideo], token: str) -> tuple[list[VideoFile], list[Hole]]:
     """Return the files of one window: one, or more if the track changes; and the holes of damaged segments.
 
     read: of one camera, in order. token: in the names of the files.
@@ -63,7 +63,7 @@ def build_files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list
     return found, holes(damaged, "damaged")
 
 
-def _split_damaged(read: Sequence[Read]) -> tuple[list[_Whole], list[Head]]:
+def _split_damaged(read: Sequence[SegmentWithVideo]) -> tuple[list[_Whole], list[Head]]:
     """Return (segments that can be decoded, those that can't)."""
     whole, damaged, broken = list[_Whole](), list[Head](), False
     for one in read:

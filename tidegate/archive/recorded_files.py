@@ -22,7 +22,7 @@ _CATALOGUE = catalogue_key("")
 async def list_cameras(store: str, key_file: str) -> list[str]:
     """Return the cameras that have a catalogue. Lists the whole store: minutes, if it holds weeks.
 
-    Raises Unkept and SettingError.
+    Raises StoreUnavailable and SettingError.
     """
     opened = opening.open_recordings(store, "--store", key_file)
     try:
@@ -51,7 +51,7 @@ async def list_files(
     until: dt.datetime,
     running: Mapping[str, Hour | None],
 ) -> dict[str, list[Recorded]]:
-    """Return each camera's files that overlap [since, until), by time. Raises Unkept, Unreadable and SettingError."""
+    """Return each camera's files in [since, until), by time. Raises StoreUnavailable, Unreadable and SettingError."""
     opened = opening.open_recordings(store, "--store", key_file)
     library = Library(opened)
     try:

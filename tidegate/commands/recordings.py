@@ -23,7 +23,7 @@ from shared.contract import geometry, names
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
 from shared.recordings.queries import LONGEST, ListedFile, RecordingTotals
-from shared.recordings.records import HOUR, Hole, Sum
+from shared.recordings.records import HOUR, Hole, HourTotals
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
 from tidegate.commands import Group
@@ -374,7 +374,7 @@ def _describe(policy: EffectivePolicy | Policy) -> str:
     return ", ".join(parts) or "nothing of its own"
 
 
-def _line(entry: Sum, now: dt.datetime) -> Text:
+def _line(entry: HourTotals, now: dt.datetime) -> Text:
     """Return a line for an hour, with a bar of its recorded share."""
     filled = min(BAR, math.ceil(entry.seconds / 3600 * BAR))
     local = entry.hour.astimezone(now.tzinfo)

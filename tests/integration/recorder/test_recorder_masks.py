@@ -22,7 +22,7 @@ from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
 from shared.contract.reading.missing import Unread
-from shared.recordings.files import Read, build_files
+from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.queries import VideoRequest
 from shared.recordings.records import Hole
 from shared.recordings.windows import Head
@@ -85,8 +85,8 @@ def test_what_is_not_near_a_polygon_is_not_covered() -> None:
 # ---- segments
 
 
-def read_of(pieces: Sequence[Piece]) -> list[Read]:
-    return [Read(Head(n + 1, one.segment, len(one.payload)), one.payload) for n, one in enumerate(pieces)]
+def read_of(pieces: Sequence[Piece]) -> list[SegmentWithVideo]:
+    return [SegmentWithVideo(Head(n + 1, one.segment, len(one.payload)), one.payload) for n, one in enumerate(pieces)]
 
 
 def linked(pieces: Sequence[Piece]) -> list[Piece]:

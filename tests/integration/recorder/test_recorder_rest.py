@@ -22,7 +22,7 @@ from services.recorder.ledgers import Ledgers
 from services.recorder.rest import rest_of
 from shared.contract import names
 from shared.recordings import cutting, files
-from shared.recordings.files import Read, VideoFile
+from shared.recordings.files import SegmentWithVideo, VideoFile
 from shared.recordings.library import Library
 from shared.recordings.playing import groups_between
 from shared.recordings.policy import EffectivePolicy
@@ -43,11 +43,11 @@ RATHER = EffectivePolicy(record="incidents", rest="keyframes", before_s=0, after
 
 def video_file(video: Path, begin: dt.datetime, first: int = 0) -> VideoFile:
     """A recording of a video, as a recorder leaves it."""
-    pieces, read = clips.pieces(video, "cam"), list[Read]()
+    pieces, read = clips.pieces(video, "cam"), list[SegmentWithVideo]()
     shift = begin - pieces[0].segment.start
     for n, piece in enumerate(pieces, first):
         segment = replace(piece.segment, n=n, epoch="e", start=piece.segment.start + shift)
-        read.append(Read(Head(n + 1, segment, len(piece.payload)), piece.payload))
+        read.append(SegmentWithVideo(Head(n + 1, segment, len(piece.payload)), piece.payload))
     (found,), holes = files.build_files(read, f"t{first}")
     assert not holes
     return found

@@ -18,7 +18,7 @@ from services.ingest.cutting.piece import Piece
 from shared.recordings.library import Library
 from shared.recordings.opening import open_store
 from shared.recordings.records import Hour, hour_of
-from shared.recordings.store import Missing, Store, Unkept
+from shared.recordings.store import Missing, Store, StoreUnavailable
 from shared.recordings.stores import bucket as buckets
 from shared.recordings.stores.bucket import Bucket
 from shared.recordings.stores.folder import Folder
@@ -112,7 +112,7 @@ async def test_what_is_not_there_is_missing(store: Store) -> None:
         with pytest.raises(Missing, match=r"^cam/b is not among the recordings$"):
             await store.read("cam/b", begin, end)
     # What is below it is no object.
-    with pytest.raises((Missing, Unkept)):
+    with pytest.raises((Missing, StoreUnavailable)):
         await store.read("cam/2026-11-29")
     assert await store.list_objects("other") == []
 
@@ -205,7 +205,7 @@ async def test_of_an_object_that_failed_nothing_is_left(
     bucket: Bucket, url: str, page: S3Page, small_parts: bytes
 ) -> None:
     page.faults = [passed, passed, refused(403, "AccessDenied")]
-    with pytest.raises(Unkept, match="403 AccessDenied"):
+    with pytest.raises(StoreUnavailable, match="403 AccessDenied"):
         await bucket.put(KEY, [small_parts])
     assert await bucket.list_objects("cam") == []
     assert await page.unfinished(url.split("/")[2]) == []
@@ -216,7 +216,7 @@ async def test_of_an_object_whose_end_failed_nothing_shows(url: str, page: S3Pag
     bucket = Bucket(url, ask_s=0.3)
     page.faults = [passed] * 5
     page.always = refused(503, "SlowDown")
-    with pytest.raises(Unkept):
+    with pytest.raises(StoreUnavailable):
         await bucket.put(KEY, [small_parts])
     page.always = None
     assert await bucket.list_objects("cam") == []
@@ -247,7 +247,7 @@ def doing(request: pytest.FixtureRequest) -> Doing:
 async def test_a_bucket_that_is_none_is_said(page: S3Page, doing: Doing) -> None:
     """And what would be there is not missing: who thinks so begins anew."""
     bucket = Bucket("s3://no-such-bucket/below")
-    with pytest.raises(Unkept) as error:
+    with pytest.raises(StoreUnavailable) as error:
         await doing(bucket)
     assert str(error.value) == (
         "the bucket of recordings s3://no-such-bucket/below can't be used: there is none: create it, or name another"
@@ -275,7 +275,7 @@ async def test_what_a_bucket_answers_is_said_with_what_to_do(
 ) -> None:
     bucket = Bucket(url, ask_s=0.1)
     page.always = refused(status, code)
-    with pytest.raises(Unkept, match=rf"^the bucket of recordings {url} can't be used: .*{reason}") as error:
+    with pytest.raises(StoreUnavailable, match=rf"^the bucket of recordings {url} can't be used: .*{reason}") as error:
         await doing(bucket)
     assert "Debug" not in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
     await bucket.close()
@@ -284,11 +284,11 @@ async def test_what_a_bucket_answers_is_said_with_what_to_do(
 async def test_a_bucket_that_is_away_or_hangs_is_said(url: str, page: S3Page, doing: Doing) -> None:
     bucket = Bucket(url, ask_s=0.5, put_s=0.5)
     page.always = hanging
-    with pytest.raises(Unkept, match="it does not answer in time: look at its own state"):
+    with pytest.raises(StoreUnavailable, match="it does not answer in time: look at its own state"):
         await doing(bucket)
     page.always = None
     await page.__aexit__()
-    with pytest.raises(Unkept, match="it can't be reached: is it up, and its endpoint right"):
+    with pytest.raises(StoreUnavailable, match="it can't be reached: is it up, and its endpoint right"):
         await doing(bucket)
     await page.__aenter__()
     await bucket.put(KEY, [b"12345"])
@@ -311,7 +311,7 @@ async def test_a_bucket_that_is_away_or_hangs_is_said(url: str, page: S3Page, do
 async def test_a_stranger_s_answer_makes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
     bucket = Bucket(url, ask_s=0.1)
     page.always = failing(status, text)
-    with pytest.raises(Unkept) as error:
+    with pytest.raises(StoreUnavailable) as error:
         await bucket.put(KEY, [b"x"])
     sentence = str(error.value)
     assert sentence.isprintable() and "hidden" not in sentence and len(sentence) < 500
@@ -328,7 +328,9 @@ async def test_no_credentials_are_said_to_be_missing(
     bucket = Bucket(url, ask_s=0.3, put_s=0.3)
     for fault in (refused(404, ""), refused(403, ""), refused(500, ""), hanging):
         page.always = fault
-        with pytest.raises(Unkept, match="no credentials are to be had: set those of its cloud, or give this machine"):
+        with pytest.raises(
+            StoreUnavailable, match="no credentials are to be had: set those of its cloud, or give this machine"
+        ):
             await doing(bucket)
     await bucket.close()
 
@@ -376,7 +378,7 @@ async def test_where_it_is_not_said_what_is_missing_the_bucket_is_asked(bucket: 
     with pytest.raises(Missing):
         await bucket.read("cam/b")
     page.faults = [refused(404, ""), refused(404, "NoSuchBucket")]
-    with pytest.raises(Unkept, match="there is none: create it"):
+    with pytest.raises(StoreUnavailable, match="there is none: create it"):
         await bucket.read("cam/b")
 
 
@@ -395,9 +397,9 @@ async def test_an_index_is_not_forgotten_where_a_bucket_is_away(bucket: Bucket, 
     await library.close(hour)
     for fault in (refused(404, "NoSuchBucket"), refused(403, "AccessDenied")):
         page.always = fault
-        with pytest.raises(Unkept):
+        with pytest.raises(StoreUnavailable):
             await library.hour("cam", hour.hour)
-        with pytest.raises(Unkept):
+        with pytest.raises(StoreUnavailable):
             await library.catalogue("cam")
     page.always = None
     assert await library.hour("cam", hour.hour) == hour
@@ -428,7 +430,7 @@ async def test_a_signature_in_an_address_is_never_said(monkeypatch: pytest.Monke
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=2026&sig=hidden")
     bucket = Bucket("abfss://container@account.dfs.core.windows.net/x?sig=hidden", ask_s=0.1)
-    with pytest.raises(Unkept) as error:
+    with pytest.raises(StoreUnavailable) as error:
         await bucket.read(KEY)
     assert "hidden" not in str(error.value)
     await bucket.close()

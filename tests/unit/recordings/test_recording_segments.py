@@ -9,7 +9,7 @@ import pytest
 
 from services.ingest.cutting.piece import Piece
 from shared.recordings import cutting, files
-from shared.recordings.files import Read
+from shared.recordings.files import SegmentWithVideo
 from shared.recordings.windows import Head
 from shared.runtime.errors import BadSegment
 from shared.video.decode import Decoded, decode
@@ -21,7 +21,7 @@ FPS = 5.0
 
 def recorded(pieces: list[Piece]) -> files.VideoFile:
     (videos,), holes = files.build_files(
-        [Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
+        [SegmentWithVideo(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
     )
     assert not holes
     return videos

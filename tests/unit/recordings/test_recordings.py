@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from services.ingest.cutting.piece import Piece
 from shared.contract.segment import Segment, rfc3339
 from shared.recordings import records
-from shared.recordings.files import Read, VideoFile, build_files
+from shared.recordings.files import SegmentWithVideo, VideoFile, build_files
 from shared.recordings.playing import Play, groups_between, playlist
 from shared.recordings.records import Hour, Recorded, hour_of, hours_of
-from shared.recordings.store import Unkept
+from shared.recordings.store import StoreUnavailable
 from shared.recordings.stores.folder import Folder
 from shared.recordings.windows import HOLE, LENGTH, LONGEST, MOST_BYTES, Head, next_window
 from shared.runtime.errors import BadSegment
@@ -115,11 +115,11 @@ def test_every_segment_is_in_one_file_or_passed(rows: list[tuple[bool, float, bo
 # ---- files
 
 
-def read_of(pieces: Sequence[Piece]) -> list[Read]:
+def read_of(pieces: Sequence[Piece]) -> list[SegmentWithVideo]:
     found = []
     for n, piece in enumerate(pieces, 10):
         segment = msgspec.structs.replace(piece.segment, key_seq=n - 1 if piece.dependent else None)
-        found.append(Read(Head(n, segment, len(piece.payload)), piece.payload))
+        found.append(SegmentWithVideo(Head(n, segment, len(piece.payload)), piece.payload))
     return found
 
 
@@ -160,7 +160,7 @@ def test_what_is_damaged_is_left_out_with_what_needs_it(pieces: list[Piece]) -> 
     assert build_files([one._replace(payload=b"") for one in read], "t") == ([], [hole_of(read)])
 
 
-def hole_of(read: Sequence[Read]) -> records.Hole:
+def hole_of(read: Sequence[SegmentWithVideo]) -> records.Hole:
     return records.Hole(since=read[0].head.segment.start, until=read[-1].head.end, cause="damaged", segments=len(read))
 
 
@@ -218,7 +218,7 @@ async def test_nothing_is_left_of_a_folder_that_was_emptied(tmp_path: Path) -> N
 async def test_a_folder_that_can_not_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
     folder = Folder(tmp_path / "store")
-    with pytest.raises(Unkept, match=r"the folder of recordings .*store can't be used: "):
+    with pytest.raises(StoreUnavailable, match=r"the folder of recordings .*store can't be used: "):
         await folder.put("cam/a.mp4", [b"x"])
     assert (tmp_path / "store").read_text() == "a file"
     await folder.close()
@@ -233,7 +233,7 @@ async def test_nothing_is_left_of_what_did_not_fit(tmp_path: Path, monkeypatch: 
             return device.write(b"x")
 
     monkeypatch.setattr(os, "writev", full)
-    with pytest.raises(Unkept, match="is full"):
+    with pytest.raises(StoreUnavailable, match="is full"):
         await folder.put("cam/a.mp4", [b"x"])
     assert await folder.list_objects("cam") == []
     await folder.close()
@@ -257,7 +257,7 @@ def rows_of(pieces: Sequence[Piece]) -> list[VideoFile]:
     return found
 
 
-def later(read: Read, seconds: float) -> Read:
+def later(read: SegmentWithVideo, seconds: float) -> SegmentWithVideo:
     segment = read.head.segment
     moved = msgspec.structs.replace(segment, start=segment.start + s(seconds))
     return read._replace(head=read.head._replace(segment=moved))

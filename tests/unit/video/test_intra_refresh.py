@@ -21,7 +21,7 @@ from services.ingest.failures import SourceError
 from services.ingest.settings import Cutting
 from shared.contract.segment import from_headers, to_headers
 from shared.recordings import cutting
-from shared.recordings.files import Read, build_files
+from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.records import Recorded
 from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
@@ -206,7 +206,7 @@ def test_a_first_segment_without_any_right_picture_says_why(joined: Path) -> Non
 def recorded(video: Path) -> tuple[Recorded, bytes]:
     pieces = clips.pieces(video, "lobby", segment_s=0.5)
     (videos,), _ = build_files(
-        [Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
+        [SegmentWithVideo(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
     )
     return videos.record, b"".join(videos.buffers)
 

@@ -77,7 +77,7 @@ class Picture(NamedTuple):
 
 
 def write_report(run: Run, recordings: SyncStore, results: SyncStore) -> Summary:
-    """Write the report into the results, and return its summary. Raises Unkept."""
+    """Write the report into the results, and return its summary. Raises StoreUnavailable."""
     pieces = list(run.analysis_totals())
     summary = _summary(run, pieces, results)
     results.put(SUMMARY, msgspec.json.format(msgspec.json.encode(summary)))
@@ -169,7 +169,7 @@ def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture
 
 
 def _first_captions(run: Run, camera: str, results: SyncStore) -> list[tuple[dt.datetime, str]]:
-    """Return the first captions of a camera, each with its start. Raises Unkept."""
+    """Return the first captions of a camera, each with its start. Raises StoreUnavailable."""
     captions: list[tuple[dt.datetime, str]] = []
     for chapter in run.chapters:
         if chapter.camera == camera and len(captions) < _CAPTIONS:
