@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tidegate.audit.arrivals import Arrivals, WorkerMeasurements
-from tidegate.audit.candidates import DEGRADABLE, DEMAND
-from tidegate.audit.costs import MOST_DAYS, ORACLE, TUNED_DAYS, Costs, Row
+from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
 from tidegate.client.usage import CameraTotal
 from tidegate.simulation.engine import Workload
@@ -122,7 +121,7 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
         r = row.result
         later = [f"{r.deferred_share:.1%}", f"{r.backfilled / r.deferred:.0%}"] if r.deferred else ["", ""]
         cells: list[str | Text] = [
-            Text(label(row), "bold" if row is costs.chosen else ""),
+            Text(row.label, "bold" if row is costs.chosen else ""),
             f"{costs.a_month(row):,.0f}",
             _ratio(r.replica_hours, static.result.replica_hours),
             _ratio(r.replica_hours, least.result.replica_hours),
@@ -138,11 +137,6 @@ def settings(row: Row) -> str:
     """Return the chosen settings of a row."""
     oracle = "the lowest cost if every arrival is known in advance, with 1 % of the work late"
     return row.candidate.settings if row.candidate else oracle
-
-
-def label(row: Row) -> str:
-    """Return the name of a row on screen; `Row.name` is its key in JSON."""
-    return "oracle" if row.name == ORACLE else row.name.replace(DEGRADABLE, f"{DEMAND}, degrades")
 
 
 def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
@@ -163,7 +157,7 @@ def chosen(costs: Costs, price: float | None) -> Iterator[str]:
     saved = costs.a_month(static) - costs.a_month(row)
     money = f", {saved * price:,.0f} at {price:g} each," if price is not None else ""
     less = f": {saved:,.0f} GPU-hours a month{money} less than a fleet for the peak" if saved > 0 else ""
-    yield f"recommended: {label(row)} ({row.candidate.settings}){less}"
+    yield f"recommended: {row.label} ({row.candidate.settings}){less}"
     yield (
         f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target, or else the one that "
         "serves most"

@@ -193,8 +193,8 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
     recent = [s for s in samples if s.at > now.at - CURVE_S]
     grid = Table.grid(padding=(0, 1))
     grid.width = width
-    grid.add_column(width=11, no_wrap=True, style=DIM)
-    grid.add_column(width=24, no_wrap=True)
+    grid.add_column(width=10, no_wrap=True, style=DIM)
+    grid.add_column(width=25, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True)
     curves: list[tuple[str, Text, list[float], str]] = [
         ("segments/s", _numbers(("", f"{now.segments_in:.1f}", " in"), (" ", f"{now.segments_out:.1f}", " out")),

@@ -26,8 +26,8 @@ rotation, by its track's matrix or by a message in H.264 or H.265, `shared.video
 size and the boxes of events are those of upright frames. `Nats-Msg-Id` is an HMAC of `<camera>/<epoch>/<n>`, and
 `traceparent` is passed on."""
 
-BACKFILL = """A job on `jobs.<service>.backfill.<camera>` names a segment with deferred frames. Only the service that deferred
-them takes it, [while it is idle](../how-to/extend.md#deferred-frames)."""
+BACKFILL = """A job on `jobs.<service>.backfill.<camera>` names a segment with deferred frames. Only the service that
+deferred them takes it, [while it is idle](../how-to/extend.md#deferred-frames)."""
 
 RUNS = """`tidegate reanalyze` writes [how far it is](../how-to/reanalyze.md#while-it-goes-on) into the bucket `runs`,
 as JSON, under its own id."""
