@@ -22,7 +22,7 @@ from rich.console import Console
 from bench import record
 from bench.bench_recorder import LENGTH_S, footage
 from services.recorder.masking import masker
-from shared.recordings.files import Read
+from shared.recordings.files import SegmentWithVideo
 from shared.recordings.windows import Head
 from tidegate.demo import clips
 
@@ -45,7 +45,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         video = footage(Path(name))
         pieces = clips.pieces(video, "cam")
-        read = [Read(Head(n + 1, one.segment, len(one.payload)), one.payload) for n, one in enumerate(pieces)]
+        read = [
+            SegmentWithVideo(Head(n + 1, one.segment, len(one.payload)), one.payload) for n, one in enumerate(pieces)
+        ]
         command = ["ffmpeg", "-v", "error", "-y", "-threads", "1", "-i", str(video), "-vf", _BLACK, *_ENCODED]
         found: dict[str, list[float]] = {"masks": [], "ffmpeg": []}
         for _ in range(rounds):

@@ -48,7 +48,7 @@ TARGET = 0.9
 
 async def requests(job: Job, pieces: list[Piece], todo: list[Chapter], settings: VlmSettings) -> list[dict[str, Any]]:
     """Return the requests that a run sends."""
-    store = opening.recordings(job.store, "--store", "")
+    store = opening.open_recordings(job.store, "--store", "")
     footage = Footage(store, files_by_camera(pieces), settings)
     bodies = []
     for chapter in todo:

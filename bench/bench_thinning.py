@@ -22,7 +22,7 @@ from rich.table import Table
 from bench import record
 from bench.footage_vtest import is_available, video
 from shared.recordings import files
-from shared.recordings.files import Read, VideoFile
+from shared.recordings.files import SegmentWithVideo, VideoFile
 from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
 from tidegate.demo import clips
@@ -50,8 +50,10 @@ def encode(folder: Path, rate: str, every_s: int) -> Path:
 
 def video_file(path: Path) -> VideoFile:
     pieces = clips.pieces(path, "cam")
-    read = [Read(Head(n, replace(p.segment, n=n), len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)]
-    (found,), _ = files.files(read, "a")
+    read = [
+        SegmentWithVideo(Head(n, replace(p.segment, n=n), len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)
+    ]
+    (found,), _ = files.build_files(read, "a")
     return found
 
 
@@ -69,7 +71,7 @@ def main() -> bool:
                 data, times = b"".join(whole.buffers), []
                 for _ in range(rounds):
                     began = time.process_time()
-                    (thin,), _ = files.files(keyframe_segments("cam", whole.record, data), "b")
+                    (thin,), _ = files.build_files(keyframe_segments("cam", whole.record, data), "b")
                     times.append(1000 * (time.process_time() - began))
                 share = thin.record.size / whole.record.size
                 shares[f"{rate}, each {every_s} s, of all bytes"] = share

@@ -16,8 +16,10 @@
 | `pages` | HTML, CSS and JavaScript, as browsers get them |
 
 The folder of a page has one shape. `routes` has its requests, in ROUTES. `state` has what they share, which a request
-gets as `page`: a class made of `Console` and of pages above, with background work in `run`. `answers` has bodies of
-answers. The other modules are the subjects of the page; most are pure.
+gets as `page`: a class made of `Console` and of pages above; `server.pages` lists its background work. `answers` has
+the bodies of replies. Those of `find` are in `searches`, of `ask` in `questions`, of `now` in `model`; `scaling` and
+`system` have them in `routes` and next to their subjects. `rule_routes` and `letter_routes` are parts of the `routes`
+of `cameras` and `system`. The other modules are the subjects of the page; most are pure.
 
 Each answer that depends on a camera passes `web.access`. On the bus the user's own rights apply.
 """

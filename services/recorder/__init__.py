@@ -6,7 +6,7 @@
 | `policies` | each camera's recording policy, from the bucket `recordings` |
 | `tails` | segments of MEDIA that are not recorded yet, by headers alone |
 | `ledgers` | each camera's position, in KV, written over the revision that was read |
-| `sharing`, `places` | the cameras of this process; those of them that it records |
+| `sharing`, `admission` | the cameras of this process; those of them that it records |
 | `masking` | blackens parts of the picture, in a process of its own |
 | `writing` | one window of a camera: read it, write a file, and advance the camera's position |
 | `recorder` | the loop over cameras |

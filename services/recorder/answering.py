@@ -20,16 +20,16 @@ from nats.micro.service import Service
 
 from services.recorder.ledgers import Ledgers
 from services.recorder.tails import Tails, head_of
-from services.recorder.writing import video
+from services.recorder.writing import read_segments
 from shared.bus import requests
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.reading.missing import Unread
 from shared.recordings import queries
-from shared.recordings.files import VideoFile, files
-from shared.recordings.ledger import running
+from shared.recordings.files import VideoFile, build_files
+from shared.recordings.ledger import open_hour
 from shared.recordings.library import Library
-from shared.recordings.playing import plays
+from shared.recordings.playing import groups_between
 from shared.recordings.policy import EffectivePolicy, Mask
 from shared.recordings.queries import (
     HoursRequest,
@@ -40,10 +40,10 @@ from shared.recordings.queries import (
     TotalsAnswer,
     VideoRequest,
 )
-from shared.recordings.records import HOUR, Hole, Recorded, Sum, Unreadable
+from shared.recordings.records import HOUR, Hole, HourTotals, Recorded, Unreadable
 from shared.recordings.retention import Aged, expires_at
-from shared.recordings.store import Missing, Unkept
-from shared.recordings.windows import Head, window
+from shared.recordings.store import Missing, StoreUnavailable
+from shared.recordings.windows import Head, next_window
 from shared.runtime.errors import BadSegment, BusError, Refusal
 from shared.video import fmp4
 
@@ -98,7 +98,7 @@ class Answers:
         if not query.since < query.until <= query.since + queries.LONGEST:
             raise Refusal(400, f"until is to be after since, and no more than {queries.LONGEST} later")
         rows, holes = await self._between(query.camera, query.since, query.until)
-        row = plays(rows, query.since, query.until)
+        row = groups_between(rows, query.since, query.until)
         part = row[query.skip : query.skip + queries.MOST]
         found = RangeAnswer(camera=query.camera, plays=part, holes=holes, more=query.skip + len(part) < len(row))
         return msgspec.json.encode(found), {}
@@ -106,10 +106,10 @@ class Answers:
     async def _between(self, camera: str, since: dt.datetime, until: dt.datetime) -> tuple[list[Recorded], list[Hole]]:
         try:
             ledger = await self._ledgers.fresh(camera)
-            rows, holes = await self._library.between(camera, since, until, running(camera, ledger))
+            rows, holes = await self._library.between(camera, since, until, open_hour(camera, ledger))
             if (ledger.last is None or until > ledger.last.end) and not self._masks(camera):
                 rows += await self._live_files(camera, ledger.position, since, until)
-        except (Unkept, Unreadable, Unread, BusError) as e:
+        except (StoreUnavailable, Unreadable, Unread, BusError) as e:
             raise Refusal(503, str(e)) from e
         return rows, holes
 
@@ -122,15 +122,15 @@ class Answers:
             heads = self._tails.since(camera, position)
             if heads is None:
                 heads = await self._tails.learn(log, camera, position)
-            while part := window(heads, ended=True):
+            while part := next_window(heads, ended=True):
                 row, heads = heads[part.passed : part.passed + part.taken], heads[part.passed + part.taken :]
                 if row and row[0].segment.start < until and row[-1].end > since:
                     found += [file.record for file in await self._video_files(log, camera, row)]
         return found
 
     async def _video_files(self, log: Log, camera: str, row: Sequence[Head]) -> list[VideoFile]:
-        read = await video(log, row)
-        built, _ = await asyncio.to_thread(files, read, secrets.token_hex(4))
+        read = await read_segments(log, row)
+        built, _ = await asyncio.to_thread(build_files, read, secrets.token_hex(4))
         found = []
         for one in built:
             key = f"{LIVE}{camera}/{one.record.first_seq}-{one.record.last_seq}"
@@ -177,7 +177,7 @@ class Answers:
                     data = fmp4.later(data, query.ticks, query.sequence)
         except Missing as e:
             raise Refusal(404, str(e)) from e
-        except (Unkept, Unread, BusError) as e:
+        except (StoreUnavailable, Unread, BusError) as e:
             raise Refusal(503, str(e)) from e
         except Unreadable as e:
             raise Refusal(400, str(e)) from e
@@ -207,16 +207,16 @@ class Answers:
             ]
             if query.camera and query.day:
                 totals = [await self._with_files(totals[0], query.since)]
-        except (Unkept, Unreadable, BusError) as e:
+        except (StoreUnavailable, Unreadable, BusError) as e:
             raise Refusal(503, str(e)) from e
         return msgspec.json.encode(TotalsAnswer(cameras=totals)), {}
 
     async def _total(self, camera: str, *, hours: bool) -> RecordingTotals:
         ledger = await self._ledgers.fresh(camera)
         catalogue = await self._library.catalogue(camera)
-        if now := running(camera, ledger):
+        if now := open_hour(camera, ledger):
             # An hour that was closed early is in both.
-            catalogue = catalogue.adding(Sum.of(now))
+            catalogue = catalogue.adding(HourTotals.of(now))
         lost: dict[str, float] = {}
         for one in catalogue.hours:
             for cause, seconds in one.lost.items():
@@ -239,7 +239,7 @@ class Answers:
         """Add the files and holes of a day."""
         until = since + dt.timedelta(days=1)
         ledger = await self._ledgers.fresh(total.camera)
-        rows, holes = await self._library.between(total.camera, since, until, running(total.camera, ledger))
+        rows, holes = await self._library.between(total.camera, since, until, open_hour(total.camera, ledger))
         files = [
             ListedFile(
                 key=row.key,
@@ -264,4 +264,4 @@ def _read(payload: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(payload, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise Refusal(400, f"not a question about recordings: {e}") from e
+        raise Refusal(400, f"this is no request for recordings ({e}): see docs/how-to/record.md") from e

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from services.recorder import metrics
+from services.recorder.admission import Admission
 from services.recorder.answering import Answers
 from services.recorder.keeping import Keeper
 from services.recorder.ledgers import Ledgers
-from services.recorder.places import Places
 from services.recorder.policies import Policies
 from services.recorder.recorder import Recorder
 from services.recorder.settings import RecorderSettings
@@ -23,7 +23,7 @@ from shared.bus.log import check_version
 from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
 from shared.recordings.library import Library
-from shared.recordings.opening import recordings
+from shared.recordings.opening import open_recordings
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -36,7 +36,7 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
     """Record until `stop` is set. Raises TidegateError."""
     check_version(client, names.MEDIA)
     place, free = settings.recorder_store, settings.recorder_free
-    library = Library(recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
+    library = Library(open_recordings(place, "RECORDER_STORE", settings.recorder_key_file, free=free))
     changed = asyncio.Event()
 
     async def opening() -> tuple[Mirror, Mirror, Mirror, Leases, Ledgers, list[str]]:
@@ -55,13 +55,13 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
     writer = Writer(client, library, ledgers, tails, idle_s=settings.recorder_idle_s, masks=policies.masks)
     keeper = Keeper(client, library, ledgers, sharing, policies.of)
     answers = Answers(client, library, ledgers, tails, policies.of, policies.masks)
-    places = Places(entries.values, policy_mirror.values, settings.recorder_unlisted_cameras)
-    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of, places)
+    admission = Admission(entries.values, policy_mirror.values, settings.recorder_unlisted_cameras)
+    recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of, admission)
 
     async def work() -> None:
         health.ready = "reading the buckets of cameras, policies and leases"
         await supervise(all_read(entries, policy_mirror, leased), process.beat(client, health))
-        places.restore(recorded)
+        admission.restore(recorded)
         answering = await answers.start()
         try:
             await supervise(recorder.run(stop, settings.recorder_writers, settings.recorder_maskers), keeper.run())

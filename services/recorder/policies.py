@@ -28,8 +28,8 @@ class Policies:
         key = camera_key(camera)
         if key in self._values and self._policy(key) is None:
             raise Unread(
-                f"what is said of recordings of {camera} can't be read, and may have masks: say it anew by 'tidegate "
-                f"recordings unset {camera}' and 'set'"
+                f"the policy of {camera} can't be read, and may have masks: run 'tidegate recordings unset {camera}', "
+                "and set it again"
             )
         return self.of(camera).masks
 

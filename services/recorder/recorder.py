@@ -14,8 +14,8 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.recorder import metrics
+from services.recorder.admission import Admission
 from services.recorder.ledgers import Ledgers, Taken
-from services.recorder.places import Places
 from services.recorder.sharing import Sharing
 from services.recorder.tails import Tails
 from services.recorder.writing import Writer
@@ -23,7 +23,7 @@ from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.reading.missing import Unread
 from shared.recordings.policy import EffectivePolicy
-from shared.recordings.store import Unkept
+from shared.recordings.store import StoreUnavailable
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import BusError, Full, connection_closed
 from shared.runtime.tasks import supervise
@@ -42,7 +42,7 @@ MOST_FAILURES = 3
 class Recorder:
     """See the module. `run` until `stop` is set: files that are being written are finished.
 
-    policy_of: the policy of a camera. places: the cameras to record. A camera with masks takes far longer, and
+    policy_of: the policy of a camera. admission: the cameras to record. A camera with masks takes far longer, and
     delays no other.
     """
 
@@ -55,7 +55,7 @@ class Recorder:
         writer: Writer,
         health: Health,
         policy_of: Callable[[str], EffectivePolicy],
-        places: Places,
+        admission: Admission,
     ) -> None:
         self._client = client
         self._tails = tails
@@ -64,7 +64,7 @@ class Recorder:
         self._writer = writer
         self._health = health
         self._policy_of = policy_of
-        self._places = places
+        self._admission = admission
         self._wanted: set[str] = set()
         self._masked: set[str] = set()
         self._due_at: dict[str, float] = {}
@@ -103,7 +103,7 @@ class Recorder:
             self._tails.owned = owned
             policies = {camera: self._policy_of(camera) for camera in owned}
             recordable = {camera for camera in owned if policies[camera].record != "never"}
-            self._wanted = self._places.choose(recordable)
+            self._wanted = self._admission.admit(recordable)
             metrics.UNLISTED.set(len(recordable - self._wanted))
             self._masked = {camera for camera in self._wanted if policies[camera].masks}
             metrics.CAMERAS.set(len(self._wanted))
@@ -155,7 +155,7 @@ class Recorder:
         return min(ready, key=self._rank, default=None)
 
     def _rank(self, camera: str) -> tuple[bool, bool, float, str]:
-        is_unlisted, has_name_alone = not self._places.is_listed(camera), not self._tails.has_heads(camera)
+        is_unlisted, has_name_alone = not self._admission.is_listed(camera), not self._tails.has_heads(camera)
         return is_unlisted, has_name_alone, self._due_at.get(camera, 0.0), camera
 
     async def _process(self, log: Log, camera: str) -> None:
@@ -174,7 +174,7 @@ class Recorder:
         except Full as e:
             self._log.error("a camera waits for room in the bucket of ledgers", camera=camera, error=str(e))
             wait_s = FULL_S
-        except (Unkept, BusError, TimeoutError, nats.errors.Error) as e:
+        except (StoreUnavailable, BusError, TimeoutError, nats.errors.Error) as e:
             self._record_trouble(e)
             wait_s = 0.0
         except Exception:
@@ -188,7 +188,7 @@ class Recorder:
         self._due_at[camera] = time.monotonic() + wait_s
 
     def _record_trouble(self, error: Exception) -> None:
-        if isinstance(error, Unkept):
+        if isinstance(error, StoreUnavailable):
             metrics.FAILED.inc()
             self._health.ready = f"recordings wait: {error}"
         self._trouble += 1

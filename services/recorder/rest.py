@@ -8,7 +8,7 @@ import secrets
 from msgspec.structs import replace
 
 from services.recorder import metrics
-from shared.recordings.files import files
+from shared.recordings.files import build_files
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import Recorded, Unreadable
 from shared.recordings.store import Missing, Store
@@ -18,7 +18,7 @@ from shared.runtime.telemetry import logger
 
 
 async def rest_of(store: Store, camera: str, file: Recorded, policy: EffectivePolicy) -> list[Recorded]:
-    """Return the stored files that replace one; the file itself if it can't be thinned. Raises Unkept."""
+    """Return the stored files that replace one; the file itself if it can't be thinned. Raises StoreUnavailable."""
     if policy.rest == "nothing" or policy.record == "never":
         return []
     if file.keyframes:
@@ -30,7 +30,7 @@ async def rest_of(store: Store, camera: str, file: Recorded, policy: EffectivePo
     except (BadSegment, Unreadable) as e:
         logger("recorder").warning("a file can't be thinned, and stays whole", file=file.key, error=str(e))
         return [file]
-    rest, holes = await asyncio.to_thread(files, read, secrets.token_hex(4)) if read else ([], [])
+    rest, holes = await asyncio.to_thread(build_files, read, secrets.token_hex(4)) if read else ([], [])
     if not rest or holes:
         return [file]
     for one in rest:

@@ -48,4 +48,4 @@ class RecorderSettings(BusSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raises SettingError."""
         opening.check(self.recorder_store, "RECORDER_STORE")
-        opening.keys_of(self.recorder_key_file)
+        opening.read_keys(self.recorder_key_file)

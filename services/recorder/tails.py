@@ -32,21 +32,21 @@ _BEFORE, _SIZE = "Nats-Last-Sequence", "Nats-Msg-Size"
 # Retention of headers of other processes' cameras, for requests for the last minutes.
 RETENTION_S = 300.0
 _EVERY_S = 5.0
-# Marks a camera without any known segment.
-_UNKNOWN = 2**63
 
 
 class _Tail:
-    """heads: in order. after: no message is missing behind this sequence. last: the newest message, of any kind.
+    """heads: in order. complete_after: no message is missing behind this sequence. newest_seq: of any kind of message.
 
-    time, heard: when it was stored, by the server's clock, and when it was received, in monotonic seconds.
+    stored_at, heard_at: when that one was stored, by the server's clock, and received, in monotonic seconds.
+    is_known: whether any message of the camera is known.
     """
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, complete_after: int, *, is_known: bool = True) -> None:
         self.heads = deque[tuple[float, Head]]()
-        self.after = self.last = after
-        self.time = dt.datetime.min.replace(tzinfo=dt.UTC)
-        self.heard = time.monotonic()
+        self.complete_after = self.newest_seq = complete_after
+        self.stored_at = dt.datetime.min.replace(tzinfo=dt.UTC)
+        self.heard_at = time.monotonic()
+        self.is_known = is_known
 
 
 class Tails:
@@ -65,19 +65,19 @@ class Tails:
     def meet(self, cameras: Iterable[str]) -> None:
         """Register cameras that have messages, which are not known yet."""
         for camera in cameras:
-            self._tails.setdefault(camera, _Tail(_UNKNOWN))
+            self._tails.setdefault(camera, _Tail(0, is_known=False))
 
     def since(self, camera: str, position: int) -> list[Head] | None:
         """Return the segments from a sequence on; None if some may be unknown."""
         tail = self._tails.get(camera)
-        if tail is None or tail.after >= position:
+        if tail is None or not tail.is_known or tail.complete_after >= position:
             return None
         return [head for _, head in tail.heads if head.seq >= position]
 
     def newest(self, camera: str) -> int:
         """Return the sequence of its newest message, as far as known; 0: none is."""
         tail = self._tails.get(camera)
-        return tail.last if tail and tail.after != _UNKNOWN else 0
+        return tail.newest_seq if tail and tail.is_known else 0
 
     def has_heads(self, camera: str) -> bool:
         """Whether it has a known segment that is not recorded yet."""
@@ -87,7 +87,7 @@ class Tails:
     def silent_s(self, camera: str) -> float:
         """Return how long none of its messages was stored, as far as known."""
         tail = self._tails.get(camera)
-        return time.monotonic() - tail.heard if tail else 0.0
+        return time.monotonic() - tail.heard_at if tail else 0.0
 
     def waiting_s(self, cameras: Iterable[str]) -> float:
         """Return how long the oldest segment of these cameras has waited; 0 if there is none."""
@@ -98,14 +98,16 @@ class Tails:
     async def learn(self, log: Log, camera: str, position: int) -> list[Head]:
         """Return the same as `since`, read from the stream. Raises nats.errors.Error or TimeoutError."""
         tail = _Tail(position - 1)
-        while read := await log.read(names.media(camera), tail.last + 1):
+        while read := await log.read(names.media(camera), tail.newest_seq + 1):
             for one in read:
                 _append(tail, one, head_of(one))
         current = self._tails.get(camera)
-        if current and current.after <= tail.last:
+        if current and current.is_known and current.complete_after <= tail.newest_seq:
             # Received meanwhile, and without a gap. A tail with a gap is replaced by the next message.
-            tail.heads.extend((at, head) for at, head in current.heads if head.seq > tail.last)
-            tail.last, tail.time = max((tail.last, tail.time), (current.last, current.time))
+            tail.heads.extend((at, head) for at, head in current.heads if head.seq > tail.newest_seq)
+            tail.newest_seq, tail.stored_at = max(
+                (tail.newest_seq, tail.stored_at), (current.newest_seq, current.stored_at)
+            )
         self._tails[camera] = tail
         return [head for _, head in tail.heads]
 
@@ -113,7 +115,7 @@ class Tails:
         """Drop segments before a sequence, which are recorded."""
         if tail := self._tails.get(camera):
             while tail.heads and tail.heads[0][1].seq < position:
-                tail.after = max(tail.after, tail.heads.popleft()[1].seq)
+                tail.complete_after = max(tail.complete_after, tail.heads.popleft()[1].seq)
 
     def forget_old(self, camera: str) -> None:
         """Drop old segments of a camera that is not recorded, as of other processes' cameras."""
@@ -137,10 +139,11 @@ class Tails:
         camera, before = one.subject.removeprefix(names.media("")), int(one.headers[_BEFORE])
         tail = self._tails.get(camera)
         # A newer message with a lower sequence belongs to a recreated stream.
-        is_recreated = tail is not None and one.seq <= tail.last and one.time > tail.time
-        if tail is None or tail.after == _UNKNOWN or before > tail.last or is_recreated:
+        is_recreated = tail is not None and one.seq <= tail.newest_seq and one.time > tail.stored_at
+        is_gap = tail is not None and before > tail.newest_seq
+        if tail is None or not tail.is_known or is_gap or is_recreated:
             tail = self._tails[camera] = _Tail(before)
-        if one.seq > tail.last:
+        if one.seq > tail.newest_seq:
             _append(tail, one, _head(one, int(one.headers[_SIZE])))
 
     def _prune(self) -> None:
@@ -149,15 +152,15 @@ class Tails:
             if camera not in self.owned:
                 _prune(tail)
             # An owned camera without known segments is yet to be processed.
-            elif tail.after == _UNKNOWN:
+            elif not tail.is_known:
                 continue
-            if not tail.heads and now - tail.heard > RETENTION_S:
+            if not tail.heads and now - tail.heard_at > RETENTION_S:
                 del self._tails[camera]
 
 
 def _prune(tail: _Tail) -> None:
     while tail.heads and time.monotonic() - tail.heads[0][0] > RETENTION_S:
-        tail.after = max(tail.after, tail.heads.popleft()[1].seq)
+        tail.complete_after = max(tail.complete_after, tail.heads.popleft()[1].seq)
 
 
 def head_of(one: Stored) -> Head | None:
@@ -176,6 +179,6 @@ def _head(one: Stored, size: int) -> Head | None:
 
 
 def _append(tail: _Tail, one: Stored, head: Head | None) -> None:
-    tail.last, tail.time, tail.heard = one.seq, one.time, time.monotonic()
+    tail.newest_seq, tail.stored_at, tail.heard_at = one.seq, one.time, time.monotonic()
     if head is not None:
-        tail.heads.append((tail.heard, head))
+        tail.heads.append((tail.heard_at, head))

@@ -25,12 +25,12 @@ from services.recorder.tails import Tails, head_of
 from shared.bus.log import Log
 from shared.contract import names
 from shared.contract.reading.missing import Unread
-from shared.recordings.files import Read, VideoFile, files
+from shared.recordings.files import SegmentWithVideo, VideoFile, build_files
 from shared.recordings.ledger import Last, Ledger, advance, hole_before
 from shared.recordings.library import Library
 from shared.recordings.policy import Mask
 from shared.recordings.records import Cause, Hole
-from shared.recordings.windows import HOLE, LENGTH, Head, Window, window
+from shared.recordings.windows import HOLE, LENGTH, Head, Window, next_window
 
 # The longest wait between checks whether a file is complete.
 FILE_CHECK_S = 15.0
@@ -66,18 +66,18 @@ class Writer:
     async def write(self, log: Log, camera: str) -> float:
         """Record one window, if one is complete; return the seconds after which there may be another.
 
-        Raises Unkept, Unanswered, Taken, nats.errors.Error or TimeoutError: call it again then.
+        Raises StoreUnavailable, Unanswered, Taken, nats.errors.Error or TimeoutError: call it again then.
         """
         ledger = await self._ledgers.of(camera)
         found, heads = await self._window(log, camera, ledger)
         if found is None:
             return _until_full_s(heads)
         masks = self._masks(camera)
-        read = await video(log, heads)
+        read = await read_segments(log, heads)
         if len(read) < len(heads):
             await self._check_expired(camera, heads, read)
             # The rest is a window of its own.
-            found = window([one.head for one in read], ended=True)
+            found = next_window([one.head for one in read], ended=True)
         self._unread.pop(camera, None)
         await self._commit(camera, ledger, heads, read[found.passed :][: found.taken] if found else [], masks=masks)
         return 0.0
@@ -100,7 +100,7 @@ class Writer:
         if heads is None:
             heads = await self._tails.learn(log, camera, position)
         heads = [head for head in heads if not _is_known(ledger.last, head)]
-        found = window(heads, ended=self._tails.silent_s(camera) >= self._idle_s)
+        found = next_window(heads, ended=self._tails.silent_s(camera) >= self._idle_s)
         return found, heads[: found.passed + found.taken] if found else heads
 
     async def _commit(
@@ -108,7 +108,7 @@ class Writer:
         camera: str,
         ledger: Ledger,
         heads: Sequence[Head],
-        read: Sequence[Read],
+        read: Sequence[SegmentWithVideo],
         *,
         masks: Sequence[Mask] = (),
         cause: Cause = "expired",
@@ -118,7 +118,7 @@ class Writer:
         heads: all segments processed, at least as far as `read`. cause: why there is no video, if there is none.
         """
         stored = await mask_window(read, masks) if masks and read else Stored(list(read), [])
-        written, holes = await asyncio.to_thread(files, stored.read, secrets.token_hex(4))
+        written, holes = await asyncio.to_thread(build_files, stored.read, secrets.token_hex(4))
         holes += stored.holes
         if hole := await self._hole(ledger, heads, read, cause):
             holes.insert(0, hole)
@@ -141,7 +141,7 @@ class Writer:
         for why, count in missing:
             metrics.SEGMENTS.labels(why).inc(count)
 
-    async def _check_expired(self, camera: str, heads: Sequence[Head], read: Sequence[Read]) -> None:
+    async def _check_expired(self, camera: str, heads: Sequence[Head], read: Sequence[SegmentWithVideo]) -> None:
         """Check that MEDIA has dropped the unread segments. Raises Unread if its servers may yet return them."""
         found = {one.head.seq for one in read}
         first = (await self._js.stream_info(names.MEDIA)).state.first_seq
@@ -159,7 +159,9 @@ class Writer:
         metrics.FILES.inc()
         metrics.BYTES.inc(file.record.size)
 
-    async def _hole(self, ledger: Ledger, heads: Sequence[Head], read: Sequence[Read], cause: Cause) -> Hole | None:
+    async def _hole(
+        self, ledger: Ledger, heads: Sequence[Head], read: Sequence[SegmentWithVideo], cause: Cause
+    ) -> Hole | None:
         """Return the hole between the last processed segment and these; all of it, if none of them is left."""
         last = ledger.last
         if last is None:
@@ -187,14 +189,14 @@ def _until_full_s(heads: Sequence[Head]) -> float:
     return min(FILE_CHECK_S, max(1.0, LENGTH.total_seconds() - filmed))
 
 
-async def video(log: Log, heads: Sequence[Head]) -> list[Read]:
+async def read_segments(log: Log, heads: Sequence[Head]) -> list[SegmentWithVideo]:
     """Return the segments that MEDIA still has, with their video. Raises nats.errors.Error or TimeoutError."""
-    read: list[Read] = []
+    read: list[SegmentWithVideo] = []
     seq, last = heads[0].seq, heads[-1].seq
     wanted = {head.seq for head in heads}
     while seq <= last and (part := await log.read(names.media(heads[0].segment.camera), seq)):
         for stored in part:
             if stored.seq in wanted and (head := head_of(stored)):
-                read.append(Read(head, stored.data))
+                read.append(SegmentWithVideo(head, stored.data))
         seq = part[-1].seq + 1
     return read

@@ -1,6 +1,6 @@
 """Cuts a file of a recording into its original segments. Pure: nothing is decoded, and no picture changes.
 
-    for one in segments(camera, record, data):
+    for one in split_file(camera, record, data):
         decode(one.payload, before=one.before, fps=5, frames=one.segment.frames)
 
 A decoder gets what a worker decoded live: the same frames, each with those before it in its group of pictures.
@@ -28,7 +28,7 @@ _MS = dt.timedelta(milliseconds=1)
 LENGTH_SIZE = 4
 
 
-class Whole(NamedTuple):
+class OriginalSegment(NamedTuple):
     """A segment as it was stored. seq: in MEDIA. before: payloads to decode before it, oldest first."""
 
     segment: Segment
@@ -46,7 +46,7 @@ class _Run(NamedTuple):
     end: int
 
 
-def segments(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
+def split_file(camera: str, record: Recorded, data: bytes) -> Iterator[OriginalSegment]:
     """Yield the segments of a file, in order. data: all of it. Raises BadSegment if it contradicts its record."""
     video = fmp4.read(data)
     codec = _codec(record)
@@ -62,7 +62,7 @@ def segments(camera: str, record: Recorded, data: bytes) -> Iterator[Whole]:
         begin = _first(starts, n, counts)
         key_seq = record.cuts[begin].seq if begin < n else None
         head = replace(segment_of(camera, record, cut), key_seq=key_seq, recovery=start or None)
-        yield Whole(head, cut.seq, payloads[n], tuple(payloads[begin:n]))
+        yield OriginalSegment(head, cut.seq, payloads[n], tuple(payloads[begin:n]))
 
 
 class _Start(NamedTuple):

@@ -1,6 +1,6 @@
 """Joins segments of a camera into files, with a record of each. Pure, and without copying the video.
 
-    for file in files(read, token)[0]:
+    for file in build_files(read, token)[0]:
         await store.put(file.record.key, list(file.buffers))
 
 Damaged video is dropped, with what can't be decoded without it.
@@ -23,7 +23,7 @@ from shared.video.timeline import Video
 _MS = dt.timedelta(milliseconds=1)
 
 
-class Read(NamedTuple):
+class SegmentWithVideo(NamedTuple):
     """A segment with its video."""
 
     head: Head
@@ -35,7 +35,7 @@ class VideoFile(NamedTuple):
 
     record: Recorded
     joined: Joined
-    read: Sequence[Read]
+    read: Sequence[SegmentWithVideo]
 
     @property
     def buffers(self) -> Iterator[bytes | memoryview]:
@@ -44,11 +44,11 @@ class VideoFile(NamedTuple):
 
 
 class _Whole(NamedTuple):
-    read: Read
+    read: SegmentWithVideo
     video: Video
 
 
-def files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]]:
+def build_files(read: Sequence[SegmentWithVideo], token: str) -> tuple[list[VideoFile], list[Hole]]:
     """Return the files of one window: one, or more if the track changes; and the holes of damaged segments.
 
     read: of one camera, in order. token: in the names of the files.
@@ -63,7 +63,7 @@ def files(read: Sequence[Read], token: str) -> tuple[list[VideoFile], list[Hole]
     return found, holes(damaged, "damaged")
 
 
-def _split_damaged(read: Sequence[Read]) -> tuple[list[_Whole], list[Head]]:
+def _split_damaged(read: Sequence[SegmentWithVideo]) -> tuple[list[_Whole], list[Head]]:
     """Return (segments that can be decoded, those that can't)."""
     whole, damaged, broken = list[_Whole](), list[Head](), False
     for one in read:

@@ -84,13 +84,13 @@ def advance(camera: str, ledger: Ledger, files: Sequence[Recorded], holes: Seque
         holes = [hole for hole in holes if hole.until <= files[taken].start]
     closed = None
     if hour != ledger.hour or len(encode(ledger)) > MOST_BYTES:
-        closed = running(camera, ledger)
+        closed = open_hour(camera, ledger)
         ledger = Ledger(last=ledger.last)
     after = Ledger(last=last, hour=hour, files=(*ledger.files, *files[:taken]), holes=(*ledger.holes, *holes))
     return Step(after, closed, taken)
 
 
-def running(camera: str, ledger: Ledger) -> Hour | None:
+def open_hour(camera: str, ledger: Ledger) -> Hour | None:
     """Return the ledger's hour, which may not be over."""
     if ledger.hour is None:
         return None
@@ -99,7 +99,7 @@ def running(camera: str, ledger: Ledger) -> Hour | None:
 
 def close_hour(camera: str, ledger: Ledger) -> Step:
     """Close the index of an hour that is over, if no other has begun."""
-    return Step(Ledger(last=ledger.last, off=ledger.off), running(camera, ledger), 0)
+    return Step(Ledger(last=ledger.last, off=ledger.off), open_hour(camera, ledger), 0)
 
 
 def hole_before(last: Last | None, head: Head, *, expired: bool, off: bool = False) -> Hole | None:

@@ -19,8 +19,8 @@ from shared.recordings.records import (
     Catalogue,
     Hole,
     Hour,
+    HourTotals,
     Recorded,
-    Sum,
     Unreadable,
     catalogue_key,
     hour_key,
@@ -34,7 +34,7 @@ DAMAGED = ".damaged"
 
 
 class Library:
-    """See the module. Everything raises Unkept if the store can't be used."""
+    """See the module. Everything raises StoreUnavailable if the store can't be used."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -60,16 +60,16 @@ class Library:
             key = hour_key(camera, hour)
             await self.store.copy(key, f"{key}{DAMAGED}")
             empty = Hour(camera=camera, hour=hour)
-            await self.keep(empty)
+            await self.write_hour(empty)
             return empty
 
     async def close(self, hour: Hour) -> None:
         """Merge this into an hour's index, and update the catalogue."""
         whole = merge_hours(await self.hour_for_update(hour.camera, hour.hour), hour)
-        await self.keep(whole)
-        await self.keep_catalogue((await self.catalogue(hour.camera)).having(Sum.of(whole)))
+        await self.write_hour(whole)
+        await self.write_catalogue((await self.catalogue(hour.camera)).having(HourTotals.of(whole)))
 
-    async def keep(self, hour: Hour) -> None:
+    async def write_hour(self, hour: Hour) -> None:
         """Replace an hour's index."""
         await self.store.put(hour_key(hour.camera, hour.hour), [records.encode(hour)])
 
@@ -82,10 +82,10 @@ class Library:
         for entry in await self.store.list_objects(camera):
             if entry.key.endswith(INDEX):
                 with contextlib.suppress(Missing, Unreadable):
-                    found = found.having(Sum.of(records.decode(await self.store.read(entry.key), Hour)))
+                    found = found.having(HourTotals.of(records.decode(await self.store.read(entry.key), Hour)))
         return found
 
-    async def keep_catalogue(self, catalogue: Catalogue) -> None:
+    async def write_catalogue(self, catalogue: Catalogue) -> None:
         await self.store.put(catalogue_key(catalogue.camera), [records.encode(catalogue)])
 
     async def between(

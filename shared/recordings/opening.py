@@ -17,7 +17,7 @@ _BUCKETS = ("s3", "gs", "az", "azure", "abfs", "abfss", "https")
 
 
 def check(place: str, setting: str) -> None:
-    """Raise SettingError for a place that `opened` would reject without a try."""
+    """Raise SettingError for a place that `open_store` would reject without a try."""
     scheme, separator, _ = place.partition("://")
     if not separator:
         return
@@ -29,7 +29,7 @@ def check(place: str, setting: str) -> None:
         raise SettingError(f"{setting} names a bucket, which needs obstore: pip install 'tidegate[recorder]'")
 
 
-def opened(place: str, setting: str, *, free: float = 0.0) -> Store:
+def open_store(place: str, setting: str, *, free: float = 0.0) -> Store:
     """Open a store. place: a path, or such as `s3://bucket/below`. setting: its name. Raises SettingError.
 
     free: the share of a folder's disk that stays free for others.
@@ -45,12 +45,12 @@ def opened(place: str, setting: str, *, free: float = 0.0) -> Store:
         raise SettingError(f"{setting}={redact(place.partition('?')[0])} can't be used: {e}") from e
 
 
-def recordings(place: str, setting: str, key_file: str, *, free: float = 0.0) -> Store:
+def open_recordings(place: str, setting: str, key_file: str, *, free: float = 0.0) -> Store:
     """Open a store of recordings. key_file: path of the keys; empty: new data is plain. Raises SettingError."""
-    return Sealed(opened(place, setting, free=free), keys_of(key_file), KEY_FILE)
+    return Sealed(open_store(place, setting, free=free), read_keys(key_file), KEY_FILE)
 
 
-def keys_of(key_file: str) -> keys.Keys | None:
+def read_keys(key_file: str) -> keys.Keys | None:
     """Read the keys; None if no file is named. Raises SettingError."""
     if not key_file:
         return None

@@ -1,6 +1,6 @@
 """Plays files as one video, group by group, for playlists and clips. Pure.
 
-    row = plays(files, since, until)
+    row = groups_between(files, since, until)
     text = playlist(row, head=lambda play: ..., group=lambda play: ...)
 
 The video's clock goes on over holes and from file to file, so that no player jumps. The playlist also says when each
@@ -50,7 +50,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.start + dt.timedelta(seconds=self.seconds)
 
 
-def plays(files: Iterable[Recorded], since: dt.datetime, until: dt.datetime) -> list[Play]:
+def groups_between(files: Iterable[Recorded], since: dt.datetime, until: dt.datetime) -> list[Play]:
     """Return the groups that overlap [since, until). files: of one camera, in order."""
     row: list[Play] = []
     before: Recorded | None = None

@@ -18,7 +18,7 @@ from msgspec import Meta
 from shared.contract.names import Token
 from shared.recordings.playing import Play
 from shared.recordings.policy import EffectivePolicy
-from shared.recordings.records import Count, Hole, Sum, check_times
+from shared.recordings.records import Count, Hole, HourTotals, check_times
 
 # The longest range, and the most groups in an answer.
 LONGEST = dt.timedelta(hours=24)
@@ -112,7 +112,7 @@ class RecordingTotals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     last: dt.datetime | None = None
     policy: EffectivePolicy = msgspec.field(name="kept")
     goes: dt.datetime | None = None
-    hours: list[Sum] = []
+    hours: list[HourTotals] = []
     files: list[ListedFile] = []
     holes: list[Hole] = []
 

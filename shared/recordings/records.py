@@ -151,7 +151,7 @@ class Hour(msgspec.Struct, frozen=True, kw_only=True):
         check_times(self.hour)
 
 
-class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class HourTotals(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The totals of one hour. seconds: of video. size: bytes. lost: seconds without video, by cause.
 
     policy_applied: whether the policy was applied to it. incident: whether it has any.
@@ -169,7 +169,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         check_times(self.hour)
 
     @classmethod
-    def of(cls, hour: Hour, *, policy_applied: bool = False) -> Sum:
+    def of(cls, hour: Hour, *, policy_applied: bool = False) -> HourTotals:
         lost: dict[str, float] = {}
         for hole in hour.holes:
             lost[hole.cause] = round(lost.get(hole.cause, 0.0) + (hole.until - hole.since) / _SECOND, 3)
@@ -183,7 +183,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             incident=any(file.incident for file in hour.files),
         )
 
-    def with_more(self, more: Sum) -> Sum:
+    def with_more(self, more: HourTotals) -> HourTotals:
         """Return the sum of both, of one hour."""
         causes = self.lost.keys() | more.lost.keys()
         return msgspec.structs.replace(
@@ -200,14 +200,14 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     """The closed hours of a camera, by time."""
 
     camera: Token
-    hours: tuple[Sum, ...] = ()
+    hours: tuple[HourTotals, ...] = ()
 
-    def having(self, *sums: Sum) -> Catalogue:
+    def having(self, *sums: HourTotals) -> Catalogue:
         """Return the catalogue with these in place of those of the same hours."""
         hours = {one.hour: one for one in (*self.hours, *sums)}
         return msgspec.structs.replace(self, hours=tuple(hours[hour] for hour in sorted(hours)))
 
-    def adding(self, one: Sum) -> Catalogue:
+    def adding(self, one: HourTotals) -> Catalogue:
         """Return the catalogue with more of an hour, which may be here partially."""
         here = next((h for h in self.hours if h.hour == one.hour), None)
         return self.having(here.with_more(one) if here else one)

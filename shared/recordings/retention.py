@@ -25,7 +25,7 @@ def files_to_remove(files: Iterable[Aged], policy: EffectivePolicy, now: dt.date
     if policy.hold:
         return []
     row = sorted(files, key=lambda file: (file.end, file.key))
-    old = [file for file in row if now - file.end > dt.timedelta(days=_days(file, policy))]
+    old = [file for file in row if is_old(file, policy, now)]
     removed = set(old)
     left = [file for file in row if file not in removed]
     over = sum(file.size for file in left) - policy.most_gb * GB if policy.most_gb else 0.0
@@ -35,6 +35,11 @@ def files_to_remove(files: Iterable[Aged], policy: EffectivePolicy, now: dt.date
         over -= file.size
         removed.add(file)
     return [file for file in row if file in removed]
+
+
+def is_old(file: Aged, policy: EffectivePolicy, now: dt.datetime) -> bool:
+    """Return whether a file is past its age, whatever the size of the camera's recordings."""
+    return now - file.end > dt.timedelta(days=_days(file, policy))
 
 
 def expires_at(file: Aged, policy: EffectivePolicy) -> dt.datetime | None:

@@ -17,7 +17,7 @@ class Missing(TidegateError):
     """There is no such object."""
 
 
-class Unkept(Away):
+class StoreUnavailable(Away):
     """The store is away, full, or refuses us: recordings have to wait."""
 
 
@@ -30,7 +30,7 @@ class StoredObject(NamedTuple):
 
 
 class Store(Protocol):
-    """keys: paths with slashes. Everything raises Unkept if the store can't be used."""
+    """keys: paths with slashes. Everything raises StoreUnavailable if the store can't be used."""
 
     async def put(self, key: str, parts: Sequence[Bytes]) -> None:
         """Store one object of these concatenated bytes. It appears as a whole, or not at all."""

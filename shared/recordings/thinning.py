@@ -15,8 +15,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from shared.recordings import cutting
-from shared.recordings.cutting import LENGTH_SIZE, Whole
-from shared.recordings.files import Read
+from shared.recordings.cutting import LENGTH_SIZE, OriginalSegment
+from shared.recordings.files import SegmentWithVideo
 from shared.recordings.records import Recorded
 from shared.recordings.windows import Head
 from shared.video import fmp4
@@ -40,7 +40,7 @@ class _Key(NamedTuple):
 class _Part(NamedTuple):
     """A segment with keyframes."""
 
-    whole: Whole
+    whole: OriginalSegment
     video: Video
     keys: list[_Key]
 
@@ -51,9 +51,9 @@ class _Part(NamedTuple):
         return self.whole.segment.start + ticks / self.video.track.timescale * _SECOND
 
 
-def keyframe_segments(camera: str, record: Recorded, data: bytes) -> list[Read]:
+def keyframe_segments(camera: str, record: Recorded, data: bytes) -> list[SegmentWithVideo]:
     """Return a file's segments with keyframes, reduced to these. data: all of the file. Raises BadSegment."""
-    wholes = list(cutting.segments(camera, record, data))
+    wholes = list(cutting.split_file(camera, record, data))
     videos = ((whole, fmp4.read(whole.payload)) for whole in wholes)
     parts = [_Part(whole, video, keys) for whole, video in videos if (keys := _keys(whole, video))]
     if not parts or parts[0].start != wholes[0].segment.start:
@@ -62,7 +62,7 @@ def keyframe_segments(camera: str, record: Recorded, data: bytes) -> list[Read]:
     return [_thin(part, until) for part, until in zip(parts, ends, strict=True)]
 
 
-def _keys(whole: Whole, video: Video) -> list[_Key]:
+def _keys(whole: OriginalSegment, video: Video) -> list[_Key]:
     codec, data = whole.segment.codec, memoryview(whole.payload)
     found: list[_Key] = []
     for fragment in video.fragments:
@@ -77,7 +77,7 @@ def _keys(whole: Whole, video: Video) -> list[_Key]:
     return found
 
 
-def _thin(part: _Part, until: dt.datetime) -> Read:
+def _thin(part: _Part, until: dt.datetime) -> SegmentWithVideo:
     """Build the reduced segment. until: the end of its last keyframe."""
     whole, timescale, keys = part.whole, part.video.track.timescale, part.keys
     seconds = (until - part.start) / _SECOND
@@ -87,7 +87,7 @@ def _thin(part: _Part, until: dt.datetime) -> Read:
     frames = b"".join(whole.payload[key.begin : key.end] for key in keys)
     payload = fmp4.init(part.video) + moof.written(fragment, 1) + frames
     segment = replace(whole.segment, start=part.start, duration=seconds, frames=len(keys), key_seq=None, recovery=None)
-    return Read(Head(whole.seq, segment, len(payload)), payload)
+    return SegmentWithVideo(Head(whole.seq, segment, len(payload)), payload)
 
 
 def _lasting(keys: Sequence[_Key], end: int) -> tuple[Sample, ...]:

@@ -1,6 +1,6 @@
 """Selects the segments of a camera's next file. Pure.
 
-    found = window(heads, ended=False)       # None: later segments decide
+    found = next_window(heads, ended=False)       # None: later segments decide
 
 A file begins with a segment that decoding can begin with, and ends before such a segment, a minute later. So each file
 plays alone. It ends earlier if the camera was away, sends another codec or size, or restarts.
@@ -44,7 +44,7 @@ class Window(NamedTuple):
     why: Literal["full", "hole", "other", "long", "end"]
 
 
-def window(heads: Sequence[Head], *, ended: bool) -> Window | None:
+def next_window(heads: Sequence[Head], *, ended: bool) -> Window | None:
     """Return the window of the next file; None: wait for more.
 
     heads: stored segments of a camera from its position on, in order. ended: whether it has been silent for long, so

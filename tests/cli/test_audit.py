@@ -220,10 +220,10 @@ async def test_the_audit_reports_arrivals_and_a_recommendation(
     output = done.stdout
     assert f"cv: {sum(counts):,} messages" in output and "of which 100.0% is known" in output
     assert "a busy replica does 2 a second" in output and "ready 4 s after its process began" in output
-    assert "25% of them quiet video" in output and "gate 3.0 h (3.5 GB)" in output
+    assert "25% of them static scenes" in output and "gate 3.0 h (3.5 GB)" in output
     assert "1 messages on usage can't be read" in output
     assert sum(day in output for day in DAYS) >= 2
-    for row in ("static peak", "KEDA default", "lag", "demand, bends 0.06", "bound", "recommended: "):
+    for row in ("static peak", "KEDA default", "lag", "demand, degrades 0.06", "oracle", "recommended: "):
         assert row in output
     assert "kind: ScaledObject" not in output and f"ScaledObject in {file}" in done.stderr
     assert load(file).name == "tidegate-cv"

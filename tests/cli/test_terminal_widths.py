@@ -194,9 +194,9 @@ def test_deferred_frames_are_shown(width: int, height: int) -> None:
     )
     lines = shown(late, width, height)
     assert len(lines) + 2 <= height
-    assert any("75% looked at" in line and "25% later" in line for line in lines)
+    assert any("75% analysed" in line and "25% deferred" in line for line in lines)
     assert width < terminal.NARROW or any("5.0 of 10.0" in line for line in lines)
-    assert not any("looked at" in line or " of 5.0" in line for line in shown(whole, width, height))
+    assert not any("deferred" in line or " of 5.0" in line for line in shown(whole, width, height))
 
 
 def test_a_site_without_cameras_prints_the_remedy() -> None:

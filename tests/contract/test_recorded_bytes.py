@@ -64,7 +64,7 @@ from shared.contract.work import backfill, jobs, stats, usage
 from shared.recordings import ledger, records
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.queries import ListedFile, RecordingTotals, TotalsAnswer
-from shared.recordings.records import Catalogue, Cut, Hole, Recorded, Sum
+from shared.recordings.records import Catalogue, Cut, Hole, HourTotals, Recorded
 
 BEGIN = dt.datetime(2026, 11, 24, 13, 5, 7, tzinfo=dt.UTC)
 END = dt.datetime(2026, 11, 24, 13, 5, 9, tzinfo=dt.UTC)
@@ -333,7 +333,7 @@ HOLE = Hole(since=HOUR, until=BEGIN, cause="dropped", segments=3)
 LEDGER = ledger.Ledger(
     last=ledger.Last(seq=7, epoch="k3f9", n=4, end=END), hour=HOUR, files=(FILE,), holes=(HOLE,), off=True
 )
-SUM = Sum(hour=HOUR, seconds=2.5, size=703, files=1, lost={"dropped": 1.5}, policy_applied=True, incident=True)
+SUM = HourTotals(hour=HOUR, seconds=2.5, size=703, files=1, lost={"dropped": 1.5}, policy_applied=True, incident=True)
 CATALOGUE = Catalogue(camera="lobby", hours=(SUM,))
 POLICY = EffectivePolicy(
     record="incidents",

@@ -110,7 +110,7 @@ async def fetch_system_state(data: Path) -> SystemState:
             reached=True,
         )
     except (TimeoutError, Unread, nats.errors.Error) as e:
-        raise BusError(f"the server does not say what it knows of its cameras: {e!r}") from e
+        raise BusError(f"the server does not answer ({e!r}): see its log, or run 'tidegate doctor'") from e
     finally:
         await client.close()
 

@@ -22,9 +22,9 @@ _CATALOGUE = catalogue_key("")
 async def list_cameras(store: str, key_file: str) -> list[str]:
     """Return the cameras that have a catalogue. Lists the whole store: minutes, if it holds weeks.
 
-    Raises Unkept and SettingError.
+    Raises StoreUnavailable and SettingError.
     """
-    opened = opening.recordings(store, "--store", key_file)
+    opened = opening.open_recordings(store, "--store", key_file)
     try:
         return sorted(
             one.key.removesuffix(_CATALOGUE) for one in await opened.list_objects("") if one.key.endswith(_CATALOGUE)
@@ -37,7 +37,7 @@ async def running_hours(client: Client) -> dict[str, Hour | None]:
     """Return, for each camera that was ever recorded, the open hour in its ledger, if any. Raises Unreadable."""
     prefix = camera_key("")
     return {
-        key.removeprefix(prefix): ledgers.running(key.removeprefix(prefix), ledgers.decode(value))
+        key.removeprefix(prefix): ledgers.open_hour(key.removeprefix(prefix), ledgers.decode(value))
         for key, value in (await entries(client.jetstream(), names.RECORDER)).items()
         if key.startswith(prefix)
     }
@@ -51,8 +51,8 @@ async def list_files(
     until: dt.datetime,
     running: Mapping[str, Hour | None],
 ) -> dict[str, list[Recorded]]:
-    """Return each camera's files that overlap [since, until), by time. Raises Unkept, Unreadable and SettingError."""
-    opened = opening.recordings(store, "--store", key_file)
+    """Return each camera's files in [since, until), by time. Raises StoreUnavailable, Unreadable and SettingError."""
+    opened = opening.open_recordings(store, "--store", key_file)
     library = Library(opened)
     try:
         found = {camera: (await library.between(camera, since, until, running.get(camera)))[0] for camera in cameras}

@@ -80,7 +80,7 @@ class Run:
 
     @classmethod
     def create(cls, job: Job, pieces: Sequence[Piece], results: SyncStore) -> Run:
-        """Store the plan of a new run. Raises SettingError if `results` has another run, and Unkept."""
+        """Store the plan of a new run. Raises SettingError if `results` has another run, and StoreUnavailable."""
         check_unused(results)
         plan = Plan(job=job, pieces=tuple(pieces))
         results.put(PLAN, msgspec.json.encode(plan))
@@ -88,7 +88,7 @@ class Run:
 
     @classmethod
     def load(cls, results: SyncStore) -> Run:
-        """Load the plan of a run. Raises SettingError if there is none, and Unkept."""
+        """Load the plan of a run. Raises SettingError if there is none, and StoreUnavailable."""
         try:
             plan = msgspec.json.decode(results.read(PLAN), type=Plan)
         except Missing as e:
@@ -141,7 +141,7 @@ class Run:
             engine.caption(self.to_caption, on_stretch)
 
     def caption_totals(self) -> dict[str, CaptionTotals]:
-        """Return the caption totals of each camera, once all chapters are captioned. Raises Unkept."""
+        """Return the caption totals of each camera, once all chapters are captioned. Raises StoreUnavailable."""
         totals: dict[str, CaptionTotals] = {}
         for chapter in self.chapters:
             one = rows.read_metadata(self._results.read(results_key(CAPTIONS, chapter.key)), CaptionTotals)
@@ -149,7 +149,7 @@ class Run:
         return totals
 
     def analysis_totals(self) -> Iterator[tuple[Piece, AnalysisTotals]]:
-        """Yield all pieces with their totals, once all are analysed. Raises Unkept."""
+        """Yield all pieces with their totals, once all are analysed. Raises StoreUnavailable."""
         for piece in self.pieces:
             if not self.job.analyzes_frames:
                 count = len(piece.cuts)
@@ -164,7 +164,7 @@ def count_stretches(chapters: Sequence[Chapter]) -> int:
 
 
 def check_unused(results: SyncStore) -> None:
-    """Raise SettingError if `results` has a run already. Raises Unkept."""
+    """Raise SettingError if `results` has a run already. Raises StoreUnavailable."""
     try:
         results.read(PLAN)
     except Missing:

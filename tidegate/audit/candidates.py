@@ -96,7 +96,7 @@ def candidates(base: Bases, trace: Trace, load: Workload, budgets: Sequence[floa
     n = peak(trace, load)
     result = [
         _candidate(STATIC, f"{n} replicas at all times", _lag(base, load, min_replicas=n, max_replicas=n)),
-        _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all else left out", _default(base, load)),
+        _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all other fields unset", _default(base, load)),
         _candidate(DEMAND, "every frame at first", _demand(base, load, budget=0.0)),
     ]
     if base.put_off:

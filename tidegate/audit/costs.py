@@ -15,7 +15,18 @@ from contextlib import nullcontext
 import msgspec
 import numpy as np
 
-from tidegate.audit.candidates import KEDA_DEFAULT, KINDS, LAG, STATIC, Bases, Candidate, candidates, lags
+from tidegate.audit.candidates import (
+    DEGRADABLE,
+    DEMAND,
+    KEDA_DEFAULT,
+    KINDS,
+    LAG,
+    STATIC,
+    Bases,
+    Candidate,
+    candidates,
+    lags,
+)
 from tidegate.audit.pattern import DAY_S
 from tidegate.keda.scaledobject import parse
 from tidegate.local.scaling import scaled_objects
@@ -44,6 +55,11 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return self.candidate.name if self.candidate else ORACLE
+
+    @property
+    def label(self) -> str:
+        """Its name on screen; `name` is its key in JSON."""
+        return self.name.replace(DEGRADABLE, f"{DEMAND}, degrades") if self.candidate else "oracle"
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +115,7 @@ def audit(
             tell(f"simulated {n} of {count} ways to scale")
 
         results = _results(pool, [*trials, *extra], simulated, load, report_progress)
-        tell("computing the bound")
+        tell("computing the oracle")
         rows = [Row(c, result) for c, result in zip(trials, results, strict=False)]
         others = [Row(c, result) for c, result in zip(extra, results[len(trials) :], strict=True)]
         chosen = rows[best([row.result for row in rows], enough)]

@@ -216,7 +216,7 @@ def _print_costs(options: AuditOptions, trace: Trace, costs: Costs, out: Console
         records.show(out, view.fields(options.price), view.rows(costs, options.price), "nothing")
     else:
         out.print(view.table(costs, options.price))
-    for line in (*(f"{row.name}: {view.settings(row)}" for row in costs.rows), *view.simulated(trace, costs)):
+    for line in (*(f"{row.label}: {view.settings(row)}" for row in costs.rows), *view.simulated(trace, costs)):
         out.print(Text(line, "dim"), soft_wrap=True)
     out.print()
     for line in view.chosen(costs, options.price):

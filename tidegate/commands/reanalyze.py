@@ -175,7 +175,11 @@ def _start(request: RunRequest, data_dir: Path, options: RunOptions) -> None:
             "see 'tidegate recordings list'"
         )
     if not site.reached:
-        echo("no system answers: what its running hour has is left out, and cameras' own settings and rules", err=True)
+        echo(
+            "no system answers: the run is without the current hour, and uses defaults instead of cameras' own "
+            "settings and rules",
+            err=True,
+        )
     if options.events:
         _check_events(data_dir, job)
     with SyncStore(job.output, "--output") as results:
@@ -263,7 +267,7 @@ def _follow(run: Run, engine: Engine, tell: Tell, publisher: ProgressPublisher) 
     publisher.update(state="following", frames_per_s=0.0, ends=None)
     tracks = incidents = 0
     for camera in run.track(engine):
-        tell(f"followed what was seen on {camera.camera}")
+        tell(f"tracked {camera.camera}")
         tracks, incidents = tracks + camera.tracks, incidents + camera.incidents
         publisher.update(tracks=tracks, incidents=incidents)
 
@@ -310,7 +314,7 @@ def _publish_events(data_dir: Path, run: Run, results: SyncStore) -> None:
 
     with telling() as tell, past.PastEventPublisher(data_dir, run.job) as event_publisher:
         for progress in past.publish_past(run.job, run.pieces, run.chapters, results, event_publisher):
-            tell(f"told {progress.parts:,} of {progress.of:,} parts, {progress.events:,} events")
+            tell(f"published {progress.parts:,} of {progress.of:,} parts, {progress.events:,} events")
     max_age_s = SearchSettings().search_max_age_s
     if run.job.analyzes_frames and run.job.since < now_here() - dt.timedelta(seconds=max_age_s):
         echo(f"search forgets what is older than SEARCH_MAX_AGE_S: {length(max_age_s)}, unless that was set", err=True)
@@ -422,7 +426,7 @@ def _print_summary(summary: Summary, job: Job, options: RunOptions) -> None:
     if options.as_json:
         echo(msgspec.json.encode(summary).decode())
         return
-    records.show(screen(), report.FIELDS, report.summary_rows(summary), "nothing was looked at")
+    records.show(screen(), report.FIELDS, report.summary_rows(summary), "nothing was analysed")
     for line in report.summary_notes(summary):
         echo(line)
     echo(f"report: {job.output}/{report.PAGE}")

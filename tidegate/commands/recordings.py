@@ -23,7 +23,7 @@ from shared.contract import geometry, names
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
 from shared.recordings.queries import LONGEST, ListedFile, RecordingTotals
-from shared.recordings.records import HOUR, Hole, Sum
+from shared.recordings.records import HOUR, Hole, HourTotals
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
 from tidegate.commands import Group
@@ -273,7 +273,7 @@ def unset(data: Path | None, camera: str | None, group: str | None) -> None:
     async def work(client: Client) -> None:
         kv = await bind(client.jetstream(), names.RECORDINGS)
         await kv.delete(key)
-        echo(f"{scope}: nothing of its own is said any more")
+        echo(f"{scope}: its own policy is removed")
 
     with_admin(data, work)
 
@@ -335,8 +335,10 @@ async def _policy(kv: Any, key: str) -> Policy:
         return msgspec.json.decode((await kv.get(key)).value or b"{}", type=Policy)
     except KeyNotFoundError:
         return Policy()
-    except msgspec.DecodeError as e:
-        raise SettingError(f"what was said of {key} can't be read ({e}): 'tidegate recordings unset' forgets it") from e
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise SettingError(
+            f"the policy {key} can't be read ({e}): run 'tidegate recordings unset', and set it again"
+        ) from e
 
 
 def _row(total: RecordingTotals, now: dt.datetime) -> tuple[str, ...]:
@@ -372,7 +374,7 @@ def _describe(policy: EffectivePolicy | Policy) -> str:
     return ", ".join(parts) or "nothing of its own"
 
 
-def _line(entry: Sum, now: dt.datetime) -> Text:
+def _line(entry: HourTotals, now: dt.datetime) -> Text:
     """Return a line for an hour, with a bar of its recorded share."""
     filled = min(BAR, math.ceil(entry.seconds / 3600 * BAR))
     local = entry.hour.astimezone(now.tzinfo)

@@ -81,7 +81,7 @@ def _cost_bars(axes: Any, costs: Costs, price: float | None) -> None:
     for position, row, cost in zip(positions, costs.rows, totals, strict=True):
         r = row.result
         text = f" {cost:,.0f}: {r.window_attainment:.1%} of minutes served"
-        text += f", {r.deferred_share:.1%} of frames later" if r.deferred else ""
+        text += f", {r.deferred_share:.1%} of frames deferred" if r.deferred else ""
         is_chosen = row is costs.chosen
         enough = r.window_attainment >= costs.enough or row.name == ORACLE
         axes.text(
@@ -93,7 +93,7 @@ def _cost_bars(axes: Any, costs: Costs, price: float | None) -> None:
             fontweight="bold" if is_chosen else "normal",
             color="#0f172a" if enough else "#b91c1c",
         )
-    axes.set_yticks(positions, [row.name for row in costs.rows], fontsize=9)
+    axes.set_yticks(positions, [row.label for row in costs.rows], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, totals.max() * 1.75)
     unit_name = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"

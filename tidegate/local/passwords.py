@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.contract import ids
 from shared.contract.rights import identities
-from shared.runtime.errors import BusError
+from shared.runtime.errors import SettingError
 from tidegate.local.encryption import write_private
 
 # bcrypt's minimum: the cost slows guessing, and 192 random bits can't be guessed. The server pays it at each connect.
@@ -44,7 +44,7 @@ def discard(folder: Path, user: str) -> None:
 
 
 def hashed(passwords: Mapping[str, str]) -> dict[str, str]:
-    """Hash by bcrypt, each with its own salt, for nats-server's configuration. Raises BusError."""
+    """Hash by bcrypt, each with its own salt, for nats-server's configuration. Raises SettingError."""
     return {user: _hashed(user, password) for user, password in passwords.items()}
 
 
@@ -54,5 +54,5 @@ def _hashed(user: str, password: str) -> str:
     try:
         import bcrypt
     except ImportError as e:
-        raise BusError("bcrypt is not installed: pip install 'tidegate[server]'") from e
+        raise SettingError("bcrypt is not installed: pip install 'tidegate[server]'") from e
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()

@@ -21,8 +21,8 @@ from tidegate.view.records import Right
 BARS = " ▁▂▃▄▅▆▇█"
 UNKNOWN = "·"
 MOST_CAMERAS = 5
-FIELDS = ("way to scale", *map(Right, ("GPU-hours in 30 days", "of static", "of bound", "minutes served", "p99")))
-LATER = tuple(map(Right, ("left out", "made good")))
+FIELDS = ("way to scale", *map(Right, ("GPU-hours in 30 days", "of static", "of oracle", "minutes served", "p99")))
+LATER = tuple(map(Right, ("deferred", "backfilled")))
 COST = Right("cost in 30 days")
 
 
@@ -69,10 +69,10 @@ def worker_totals(m: WorkerMeasurements) -> Iterator[str]:
     if not m.processed:
         return
     yield (
-        f"workers were up for {m.replica_hours:,.1f} hours and had something in hand for "
+        f"workers were up for {m.replica_hours:,.1f} hours and had messages in flight for "
         f"{m.working_hours / max(m.replica_hours, 1e-9):.0%} of these; {m.processed:,} messages done"
-        + (f", {m.static_share:.0%} of them quiet video, for which no device was asked" if m.static_share else "")
-        + (f"; {m.deferred_share:.1%} of frames were deferred" if m.deferred_share else "")
+        + (f", {m.static_share:.0%} of them static scenes, which needed no inference" if m.static_share else "")
+        + (f"; {m.deferred_share:.1%} of frames were deferred at first" if m.deferred_share else "")
     )
 
 
@@ -102,7 +102,7 @@ def doubts(of: Arrivals) -> Iterator[str]:
     if of.from_cameras:
         yield f"in {of.from_cameras:,} minutes no worker said what it took: what cameras sent is counted there"
     if of.bad:
-        yield f"{of.bad:,} messages on usage can't be read, and are left out"
+        yield f"{of.bad:,} messages on usage can't be read, and are skipped"
 
 
 def table(costs: Costs, price: float | None) -> Table:
@@ -121,7 +121,7 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
         r = row.result
         later = [f"{r.deferred_share:.1%}", f"{r.backfilled / r.deferred:.0%}"] if r.deferred else ["", ""]
         cells: list[str | Text] = [
-            Text(row.name, "bold" if row is costs.chosen else ""),
+            Text(row.label, "bold" if row is costs.chosen else ""),
             f"{costs.a_month(row):,.0f}",
             _ratio(r.replica_hours, static.result.replica_hours),
             _ratio(r.replica_hours, least.result.replica_hours),
@@ -135,8 +135,8 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
 
 def settings(row: Row) -> str:
     """Return the chosen settings of a row."""
-    says = "the least that can be spent by whoever knows the future, with 1 % of the work late"
-    return row.candidate.settings if row.candidate else says
+    oracle = "the lowest cost if every arrival is known in advance, with 1 % of the work late"
+    return row.candidate.settings if row.candidate else oracle
 
 
 def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
@@ -157,15 +157,15 @@ def chosen(costs: Costs, price: float | None) -> Iterator[str]:
     saved = costs.a_month(static) - costs.a_month(row)
     money = f", {saved * price:,.0f} at {price:g} each," if price is not None else ""
     less = f": {saved:,.0f} GPU-hours a month{money} less than a fleet for the peak" if saved > 0 else ""
-    yield f"recommended: {row.name} ({row.candidate.settings}){less}"
+    yield f"recommended: {row.label} ({row.candidate.settings}){less}"
     yield (
         f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target, or else the one that "
         "serves most"
     )
     if row.candidate.degradable:
         yield (
-            "its workers look at fewer frames of what waits: they need the component deploy/keda/demand/elastic, which "
-            "the overlays' form /demand has, or 'tidegate up'"
+            "its workers analyse fewer frames of waiting segments: they need the component deploy/keda/demand/elastic, "
+            "which the overlays' form /demand has, or 'tidegate up'"
         )
 
 

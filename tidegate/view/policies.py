@@ -24,11 +24,11 @@ def describe(trace: Trace, load: Workload) -> str:
 
 FIELDS = (
     "policy",
-    *map(Right, ("replica-hours", "of static", "of bound", "in time", "minutes served", "p50", "p99", "lost")),
+    *map(Right, ("replica-hours", "of static", "of oracle", "in time", "minutes served", "p50", "p99", "lost")),
     *map(Right, ("starts", "reversals/h")),
 )
 COST = Right("cost")
-LATER = (*map(Right, ("left out", "made good")),)
+LATER = (*map(Right, ("deferred", "backfilled")),)
 
 
 def fields(results: Sequence[Result], cost_per_hour: float | None = None) -> Sequence[str]:

@@ -119,7 +119,7 @@ def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
     text = (
         f"{_clock(elapsed)}  {now.cameras_online} cameras online, {now.segments_in:.1f} segments/s in, "
         f"{now.segments_out:.1f} out, pending {_count(now.pending)}, in flight {_count(now.ack_pending)}, "
-        f"{counted(now.desired, 'worker')}" + (f", {now.deferred:.0%} of frames later" if now.deferred else "")
+        f"{counted(now.desired, 'worker')}" + (f", {now.deferred:.0%} of frames deferred" if now.deferred else "")
     )
     return Text(text + (f" | {story}" if story else "") + (f" | {one_line(seen)}" if seen else ""))
 
@@ -193,8 +193,8 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
     recent = [s for s in samples if s.at > now.at - CURVE_S]
     grid = Table.grid(padding=(0, 1))
     grid.width = width
-    grid.add_column(width=11, no_wrap=True, style=DIM)
-    grid.add_column(width=24, no_wrap=True)
+    grid.add_column(width=10, no_wrap=True, style=DIM)
+    grid.add_column(width=25, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True)
     curves: list[tuple[str, Text, list[float], str]] = [
         ("segments/s", _numbers(("", f"{now.segments_in:.1f}", " in"), (" ", f"{now.segments_out:.1f}", " out")),
@@ -213,7 +213,7 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
         grid.add_row(name, numbers, Text(top, style=style))
         grid.add_row("", Text(f"peak {peak:.0f}" if peak >= 1 else "", style=DIM), Text(bottom, style=style))
     if any(s.deferred for s in recent):
-        numbers = _numbers(("", f"{1 - now.deferred:.0%}", " looked at"), (" ", f"{now.deferred:.0%}", " later"))
+        numbers = _numbers(("", f"{1 - now.deferred:.0%}", " analysed"), (" ", f"{now.deferred:.0%}", " deferred"))
         grid.add_row("frames", numbers, Text(curve([s.deferred for s in recent], columns, lines=1)[0], style=WARM))
     grid.add_row("", "", _workers(snapshot.workers))
     why = Text(one_line(snapshot.scaler.reason), style=DIM, overflow="ellipsis")

@@ -26,9 +26,8 @@ rotation, by its track's matrix or by a message in H.264 or H.265, `shared.video
 size and the boxes of events are those of upright frames. `Nats-Msg-Id` is an HMAC of `<camera>/<epoch>/<n>`, and
 `traceparent` is passed on."""
 
-BACKFILL = """Of a segment of which less was looked at than is wanted, a job on `jobs.<service>.backfill.<camera>` says
-so. The service that has put it off alone takes it,
-[when it has nothing else to do](../how-to/extend.md#what-is-put-off)."""
+BACKFILL = """A job on `jobs.<service>.backfill.<camera>` names a segment with deferred frames. Only the service that
+deferred them takes it, [while it is idle](../how-to/extend.md#deferred-frames)."""
 
 RUNS = """`tidegate reanalyze` writes [how far it is](../how-to/reanalyze.md#while-it-goes-on) into the bucket `runs`,
 as JSON, under its own id."""
@@ -78,7 +77,7 @@ def text() -> str:
         "## A segment",
         SEGMENTS,
         structs.fields_table(segment.Segment),
-        "## What is put off",
+        "## Deferred frames",
         BACKFILL,
         structs.fields_table(backfill.Backfill),
         "## Requests",

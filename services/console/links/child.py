@@ -104,7 +104,7 @@ async def _read(process: Process, most_bytes: int) -> bytes:
         parts.append(part)
         size += len(part)
         if size > most_bytes:
-            raise ChildFailed("it says more than is taken")
+            raise ChildFailed(f"its answer is over {most_bytes} bytes: ask for less")
     return b"".join(parts)
 
 

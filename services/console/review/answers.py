@@ -147,17 +147,17 @@ def card(
     recording of a camera at a time.
     """
     about = newest(entry.report)
-    assert about and entry.report.verified
-    _, _, verification, confidence, reason = entry.report.verified
+    verified = entry.report.verified
+    assert about and verified
     return alike(
         IncidentCard,
         about,
         id=entry.id,
         last=about.time,
         labels=dict(Counter(o.label for o in about.objects)),
-        verification=verification,
-        confidence=confidence if confidence >= 0 else None,
-        reason=reason,
+        verification=verified.verification,
+        confidence=verified.confidence if verified.confidence >= 0 else None,
+        reason=verified.reason,
         alert=entry.report.alert,
         late=entry.report.late,
         not_found=entry.report.not_found,

@@ -6,6 +6,7 @@ The result does not depend on the events' order or repetition: EVENTS is read ba
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,16 +27,41 @@ _MOST_FRAMES = 20
 _LONGEST_REASON = 1000
 
 
+# The order of fields decides comparisons: the greater tuple says more.
+
+
+class Newest(NamedTuple):
+    """The newest event of an incident. rank: of its verification. event: encoded."""
+
+    has_ended: bool
+    time: float
+    rank: int
+    event: bytes
+
+
+class Verified(NamedTuple):
+    """The verification that says most. confidence: -1 if there is none."""
+
+    rank: int
+    time: float
+    verification: Verification
+    confidence: float
+    reason: str
+
+
+class VerdictEvent(NamedTuple):
+    """The model's verdict. time: of its end. event: encoded."""
+
+    time: float
+    event: bytes
+
+
 class IncidentReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An incident's merged events. Tuples are compared: the greater one says more.
+    """An incident's merged events. newest, verified, verdict: empty if there is none."""
 
-    newest: (whether it has ended, time, rank of its verification, the event). verified: (rank, time, verification,
-    confidence or -1, reason). verdict: (its end, the event). Each is empty if there is none.
-    """
-
-    newest: tuple[bool, float, int, bytes] | tuple[()] = ()
-    verified: tuple[int, float, Verification, float, str] | tuple[()] = ()
-    verdict: tuple[float, bytes] | tuple[()] = ()
+    newest: Newest | tuple[()] = ()
+    verified: Verified | tuple[()] = ()
+    verdict: VerdictEvent | tuple[()] = ()
     alert: bool = False
     late: bool = False
     not_found: bool = False
@@ -43,7 +69,7 @@ class IncidentReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def size(self) -> int:
         """Bytes of the encoded events."""
-        return sum(len(part) for one in (self.newest, self.verdict) for part in one if isinstance(part, bytes))
+        return sum(len(one.event) for one in (self.newest, self.verdict) if one)
 
 
 def id_of(camera: str, incident: str) -> str:
@@ -55,19 +81,19 @@ def report_of(event: Incident | Verdict) -> IncidentReport:
     """Return the report of one event."""
     if isinstance(event, Verdict):
         time = event.end.timestamp()
-        verified: tuple[int, float, Verification, float, str]
         event = msgspec.structs.replace(
             event, frames=event.frames[:_MOST_FRAMES], reason=event.reason[:_LONGEST_REASON]
         )
-        verified = (_RANK[event.verdict], time, event.verdict, event.confidence, event.reason)
-        return IncidentReport(verified=verified, verdict=(time, msgspec.json.encode(event)))
+        verified = Verified(_RANK[event.verdict], time, event.verdict, event.confidence, event.reason)
+        return IncidentReport(verified=verified, verdict=VerdictEvent(time, msgspec.json.encode(event)))
     time, rank = event.time.timestamp(), _RANK[event.verification]
     incident = msgspec.structs.replace(
         event, objects=event.objects[:MOST_OBJECTS], segments=_ends(event.segments), late=None, not_found=None
     )
+    confidence = -1.0 if event.confidence is None else event.confidence
     return IncidentReport(
-        newest=(event.end is not None, time, rank, msgspec.json.encode(incident)),
-        verified=(rank, time, event.verification, -1.0 if event.confidence is None else event.confidence, event.reason),
+        newest=Newest(event.end is not None, time, rank, msgspec.json.encode(incident)),
+        verified=Verified(rank, time, event.verification, confidence, event.reason),
         alert=isinstance(event, Alert),
         late=bool(event.late),
         not_found=bool(event.not_found),
@@ -88,12 +114,12 @@ def merge(a: IncidentReport, b: IncidentReport) -> IncidentReport:
 
 def newest(report: IncidentReport) -> Incident | None:
     """Return the newest event; None if there is only a verdict."""
-    return msgspec.json.decode(report.newest[3], type=Incident) if report.newest else None
+    return msgspec.json.decode(report.newest.event, type=Incident) if report.newest else None
 
 
 def verdict(report: IncidentReport) -> Verdict | None:
     """Return the model's verdict, if any."""
-    return msgspec.json.decode(report.verdict[1], type=Verdict) if report.verdict else None
+    return msgspec.json.decode(report.verdict.event, type=Verdict) if report.verdict else None
 
 
 def _ends(segments: list[SegmentRef]) -> list[SegmentRef]:

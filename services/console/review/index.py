@@ -138,7 +138,7 @@ def _entry(id: str, about: Incident, report: IncidentReport) -> Entry:
         incident=about.incident,
         rule=intern(about.rule),
         severity=about.severity,
-        verification=report.verified[2],
+        verification=report.verified.verification,
         start=about.start.timestamp(),
         last=(about.end or about.time).timestamp(),
         lasts=about.end is None,

@@ -20,7 +20,7 @@ from services.recorder.masking.work import Masked, Part, Wanted
 from shared.contract import catalog
 from shared.contract.geometry import Point
 from shared.contract.reading.missing import Unread
-from shared.recordings.files import Read, holes
+from shared.recordings.files import SegmentWithVideo, holes
 from shared.recordings.records import Hole
 from shared.runtime.child import bound, plain_environment, python
 from shared.runtime.tasks import gather
@@ -37,11 +37,11 @@ _SECOND = dt.timedelta(seconds=1)
 class Stored(NamedTuple):
     """read: segments with masked video. holes: of the segments without."""
 
-    read: list[Read]
+    read: list[SegmentWithVideo]
     holes: list[Hole]
 
 
-async def mask_window(read: Sequence[Read], masks: Sequence[Sequence[Point]]) -> Stored:
+async def mask_window(read: Sequence[SegmentWithVideo], masks: Sequence[Sequence[Point]]) -> Stored:
     """Mask one window of a camera. masks: at least one polygon.
 
     Raises Unread if masking is impossible here now, whatever the video is: MEDIA keeps it meanwhile.
@@ -66,13 +66,13 @@ async def mask_window(read: Sequence[Read], masks: Sequence[Sequence[Point]]) ->
     )
 
 
-def _replace_video(one: Read, new: Masked) -> Read:
+def _replace_video(one: SegmentWithVideo, new: Masked) -> SegmentWithVideo:
     """Replace a segment's video by the masked one, which starts with its first picture."""
     head, segment = one.head, one.head.segment
     if new.late >= 0.001:
         start = segment.start + dt.timedelta(seconds=new.late)
         segment = msgspec.structs.replace(segment, start=start, duration=max(0.0, segment.duration - new.late))
-    return Read(head._replace(segment=segment, size=len(new.payload)), new.payload)
+    return SegmentWithVideo(head._replace(segment=segment, size=len(new.payload)), new.payload)
 
 
 async def _request(wanted: Wanted) -> list[Masked]:

@@ -23,7 +23,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 
-from shared.recordings.store import Bytes, Missing, StoredObject, Unkept
+from shared.recordings.store import Bytes, Missing, StoredObject, StoreUnavailable
 from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 
@@ -147,7 +147,7 @@ class Bucket:
         try:
             return await asyncio.get_running_loop().run_in_executor(threads or self._readers, work)
         except (exceptions.BaseError, OSError, ValueError) as e:
-            raise Unkept(f"the bucket of recordings {self._shown} can't be used: {_why(e)}") from e
+            raise StoreUnavailable(f"the bucket of recordings {self._shown} can't be used: {_why(e)}") from e
 
 
 def _opened(url: str, request_s: float, retry_s: float) -> ObjectStore:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 from typing import TypeVar
 
-from shared.recordings.store import Bytes, Missing, StoredObject, Unkept
+from shared.recordings.store import Bytes, Missing, StoredObject, StoreUnavailable
 
 THREADS = 4
 _PART = ".part"
@@ -68,7 +68,7 @@ class Folder:
         except OSError as e:
             is_full = e.errno in (errno.ENOSPC, errno.EDQUOT)
             what = f"is full: {e.strerror}" if is_full else f"can't be used: {e.strerror}"
-            raise Unkept(f"the folder of recordings {self._path} {what}") from e
+            raise StoreUnavailable(f"the folder of recordings {self._path} {what}") from e
 
     def _lacks(self) -> int:
         _make(self._path)

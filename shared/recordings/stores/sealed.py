@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from shared.recordings.records import Unreadable
-from shared.recordings.store import Bytes, Missing, Store, StoredObject, Unkept
+from shared.recordings.store import Bytes, Missing, Store, StoredObject, StoreUnavailable
 from shared.recordings.stores import sealing
 from shared.recordings.stores.keys import Keys, Secret
 from shared.recordings.stores.sealing import CHUNK, HEAD, Head
@@ -49,7 +49,7 @@ class Codec:
     def check(self, key: str, data: bytes) -> Head | None:
         """Return the head of an object by its first bytes, `data`; None: it is not encrypted.
 
-        Raises Unkept if we have no key for it, and Unreadable.
+        Raises StoreUnavailable if we have no key for it, and Unreadable.
         """
         try:
             head = Head.read(data)
@@ -62,23 +62,23 @@ class Codec:
         return head
 
     def _check_plain(self, key: str, data: bytes) -> None:
-        """Check that a plain object is a file or an index. Raises Unkept if plain ones are refused, and Unreadable."""
+        """Check that a plain object is a file or index. Raises Unreadable; StoreUnavailable if plain is refused."""
         if not self._keys:
             return
         if data[:1] != b"{" and not data[4:8].isalnum():
             raise Unreadable("what says how it is encrypted is damaged")
         if self._keys.only:
-            raise Unkept(
+            raise StoreUnavailable(
                 f"{key} is not encrypted, which the file of {self._setting} refuses: take its line 'encrypted-only' "
                 "out where recordings are older than the key; else somebody has put it there"
             )
 
     def _secret(self, key: str, head: Head) -> Secret:
         if head.version != sealing.VERSION:
-            raise Unkept(f"{key} was encrypted by a newer Tidegate: use that")
+            raise StoreUnavailable(f"{key} was encrypted by a newer Tidegate: use that")
         secret = self._keys.find(head.id) if self._keys else None
         if secret is None:
-            raise Unkept(self.refusal(f"{key} is encrypted with key {head.id.hex()}"))
+            raise StoreUnavailable(self.refusal(f"{key} is encrypted with key {head.id.hex()}"))
         return secret
 
     def refusal(self, what: str) -> str:
@@ -151,12 +151,12 @@ class Sealed:
         await self._store.put(key, parts)
 
     async def _mark(self) -> None:
-        """Mark the store as encrypted, with the current key. Raises Unkept if it is marked and we have no key."""
+        """Mark the store as encrypted by the current key. Raises StoreUnavailable if it is marked and no key is set."""
         secret = self._codec.current
         try:
             data = await self._store.read(MARK)
             if not secret:
-                raise Unkept(self._codec.refusal("recordings here are encrypted"))
+                raise StoreUnavailable(self._codec.refusal("recordings here are encrypted"))
             head = self._codec.check(MARK, data)
         except (Missing, Unreadable):
             head = None

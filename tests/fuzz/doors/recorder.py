@@ -11,12 +11,12 @@ from services.recorder.policies import Policies
 from services.recorder.tails import head_of
 from shared.bus.direct import Stored
 from shared.recordings import ledger, records
-from shared.recordings.files import Read, files
+from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.ledger import Last, Ledger
-from shared.recordings.playing import playlist, plays
+from shared.recordings.playing import groups_between, playlist
 from shared.recordings.queries import HoursRequest, RangeAnswer, RangeRequest, VideoRequest
-from shared.recordings.records import Catalogue, Hour, Sum, Unreadable, hour_of
-from shared.recordings.windows import Head, window
+from shared.recordings.records import Catalogue, Hour, HourTotals, Unreadable, hour_of
+from shared.recordings.windows import Head, next_window
 from shared.runtime.errors import BadSegment, Refusal
 from shared.video import fmp4
 from tests.fuzz import good, spoil
@@ -38,11 +38,12 @@ def _recorded(data: bytes) -> None:
         raise NotRecorded
     pieces = good.pieces()
     row = [
-        Read(Head(n, piece.segment, len(piece.payload)), piece.payload) for n, piece in ((1, pieces[0]), (3, pieces[1]))
+        SegmentWithVideo(Head(n, piece.segment, len(piece.payload)), piece.payload)
+        for n, piece in ((1, pieces[0]), (3, pieces[1]))
     ]
-    row.insert(1, Read(head, payload))
-    window([one.head for one in row], ended=True)
-    videos, _ = files(row, "t")
+    row.insert(1, SegmentWithVideo(head, payload))
+    next_window([one.head for one in row], ended=True)
+    videos, _ = build_files(row, "t")
     size = sum(sum(map(len, one.buffers)) for one in videos)
     assert size < 2 * sum(len(one.payload) for one in row) + 200_000
     assert sum(one.record.size for one in videos) == size
@@ -56,24 +57,24 @@ def _group(data: bytes) -> None:
 
 def _groups() -> list[bytes]:
     piece = good.pieces()[0]
-    (videos,), _ = files([Read(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
+    (videos,), _ = build_files([SegmentWithVideo(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
     data = b"".join(videos.buffers)
     return [data[group.begin : group.end] for group in videos.record.groups]
 
 
 def _index(data: bytes) -> None:
     hour = records.decode(data, Hour)
-    row = plays(hour.files, hour.hour, hour.hour + records.HOUR)
+    row = groups_between(hour.files, hour.hour, hour.hour + records.HOUR)
     playlist(row, head=lambda play: play.headed, group=lambda play: str(play.n))
     msgspec.json.encode(RangeAnswer(camera=hour.camera, plays=row, holes=list(hour.holes)))
-    records.encode(Catalogue(camera=hour.camera).having(Sum.of(hour)).adding(Sum.of(hour)))
+    records.encode(Catalogue(camera=hour.camera).having(HourTotals.of(hour)).adding(HourTotals.of(hour)))
     for file in hour.files:
         file.at(hour.hour)
 
 
 def _hour() -> Hour:
     piece = good.pieces()[0]
-    videos, holes = files([Read(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
+    videos, holes = build_files([SegmentWithVideo(Head(1, piece.segment, len(piece.payload)), piece.payload)], "t")
     since = good.START
     hole = records.Hole(since=since, until=since + dt.timedelta(seconds=3), cause="camera")
     return Hour(camera="lobby", hour=hour_of(since), files=tuple(one.record for one in videos), holes=(*holes, hole))
@@ -81,9 +82,9 @@ def _hour() -> Hour:
 
 def _ledger(data: bytes) -> None:
     found = ledger.decode(data)
-    hour = ledger.running("lobby", found)
+    hour = ledger.open_hour("lobby", found)
     if hour:
-        Sum.of(hour)
+        HourTotals.of(hour)
     head = Head(9, good.pieces()[0].segment, 1)
     ledger.hole_before(found.last, head, expired=True)
     ledger.encode(ledger.advance("lobby", found, [], [], Last.of(head)).ledger)
@@ -97,7 +98,7 @@ def _ledgers() -> list[bytes]:
 
 def _catalogue(data: bytes) -> None:
     found = records.decode(data, Catalogue)
-    found.adding(Sum.of(_hour()))
+    found.adding(HourTotals.of(_hour()))
 
 
 def _policy(data: bytes) -> None:
@@ -111,7 +112,7 @@ DOORS = (
     Door("recorder.ledger", _ledgers, _ledger, (Unreadable,), spoil.as_json, share=0.5),
     Door(
         "recorder.catalogue",
-        lambda: [records.encode(Catalogue(camera="lobby").having(Sum.of(_hour())))],
+        lambda: [records.encode(Catalogue(camera="lobby").having(HourTotals.of(_hour())))],
         _catalogue,
         (Unreadable,),
         spoil.as_json,

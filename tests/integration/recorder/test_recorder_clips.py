@@ -144,6 +144,11 @@ async def test_recordings_are_listed_with_their_gaps(world: World, second: Seque
     assert bare.returncode == 0 and "mask" not in bare.stdout, bare.stderr
     bad = await tidegate(world, "recordings", "set", "cam", "--keep", "soon")
     assert bad.returncode == 1 and "--keep 'soon' is no length" in bad.stderr
+    kv = await world.admin.jetstream().key_value(names.RECORDINGS)
+    for spoiled in (b"{", b'{"cameras":["\xff"]}'):
+        await kv.put("camera.cam", spoiled)
+        unread = await tidegate(world, "recordings", "set", "cam", "--keep", "9d")
+        assert unread.returncode == 1 and "the policy camera.cam can't be read" in unread.stderr, unread.stderr
     assert await recorder.end() == 0
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
+from services.recorder import metrics
 from services.recorder.keeping import UNKNOWN_S
 from shared.contract.events import (
     DetectedObject,
@@ -151,6 +152,24 @@ async def test_over_the_limit_the_oldest_goes_first(house: House) -> None:
     await house.keep(EffectivePolicy(), now)
     await house.keep(EffectivePolicy(most_gb=0.7), now)
     assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [1, 2, 3], [0, 1, 2, 3]]
+
+
+async def test_each_removed_file_counts_by_its_own_cause(house: House) -> None:
+    def count(cause: str) -> float:
+        return metrics.REMOVED.labels(cause)._value.get()
+
+    for n in range(3):
+        await house.record(AT + n * HOUR, range(4), size=GB // 10)
+    now = AT + DAY + HOUR + MINUTE / 2
+    await house.keep(EffectivePolicy(), now)
+    before = {cause: count(cause) for cause in ("age", "size")}
+    # The first hour is past its age; of the other two, one file is over the limit.
+    await house.keep(EffectivePolicy(keep_days=1, most_gb=0.7), now)
+    assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [1, 2, 3], [0, 1, 2, 3]]
+    # An hour may lose some files by age, and others by size.
+    await house.keep(EffectivePolicy(keep_days=1, most_gb=0.3), now + 2 * MINUTE)
+    assert [await house.minutes(AT + n * HOUR) for n in range(3)] == [[], [], [1, 2, 3]]
+    assert {cause: count(cause) - before[cause] for cause in before} == {"age": 5, "size": 4}
 
 
 async def test_unknown_files_are_swept(house: House) -> None:

@@ -22,7 +22,7 @@ from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
 from shared.contract.reading.missing import Unread
-from shared.recordings.files import Read, files
+from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.queries import VideoRequest
 from shared.recordings.records import Hole
 from shared.recordings.windows import Head
@@ -85,8 +85,8 @@ def test_points_far_from_a_polygon_are_not_covered() -> None:
 # ---- segments
 
 
-def read_of(pieces: Sequence[Piece]) -> list[Read]:
-    return [Read(Head(n + 1, one.segment, len(one.payload)), one.payload) for n, one in enumerate(pieces)]
+def read_of(pieces: Sequence[Piece]) -> list[SegmentWithVideo]:
+    return [SegmentWithVideo(Head(n + 1, one.segment, len(one.payload)), one.payload) for n, one in enumerate(pieces)]
 
 
 def linked(pieces: Sequence[Piece]) -> list[Piece]:
@@ -102,11 +102,11 @@ async def test_b_frames_keep_their_times(pieces: list[Piece]) -> None:
     read = read_of(linked(pieces))
     stored = await masker.mask_window(read, MASKS)
     assert not stored.holes and [one.head.segment.n for one in stored.read] == [one.head.segment.n for one in read]
-    before, after = (frames(b"".join(files(row, "t")[0][0].buffers)) for row in (read, stored.read))
+    before, after = (frames(b"".join(build_files(row, "t")[0][0].buffers)) for row in (read, stored.read))
     assert [round(time, 3) for time, _ in after] == [round(time, 3) for time, _ in before] and len(after) == 250
     checked([picture for _, picture in after], [picture for _, picture in before])
     # Each group of pictures is a starting point.
-    (videos,), _ = files(stored.read, "t")
+    (videos,), _ = build_files(stored.read, "t")
     assert len(videos.record.groups_ms) == 3
 
 
@@ -121,7 +121,7 @@ async def test_undecodable_video_is_skipped_with_its_dependents(pieces: list[Pie
     assert [one.head.seq - 1 for one in stored.read] == left
     (hole,) = stored.holes
     assert (hole.cause, hole.segments) == ("unmasked", begins[2] - begins[1])
-    for one in files(stored.read, "t")[0]:
+    for one in build_files(stored.read, "t")[0]:
         checked([picture for _, picture in frames(b"".join(one.buffers))])
 
 

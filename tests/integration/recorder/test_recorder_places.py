@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from services.ingest.cutting.piece import Piece
-from services.recorder.places import Places
+from services.recorder.admission import Admission
 from shared.client import registry
 from shared.contract import names
 from shared.contract.cameras import new_camera
@@ -23,20 +23,20 @@ __all__ = ["second", "world"]
 @given(st.lists(st.sets(st.integers(0, 30)), max_size=10), st.integers(0, 5))
 def test_listed_cameras_always_have_a_place_and_others_a_limited_number(rounds: list[set[int]], most: int) -> None:
     entries = {f"cam-{n}": b"" for n in range(5)}
-    places = Places(entries, {"camera.cam-5": b""}, most)
+    admission = Admission(entries, {"camera.cam-5": b""}, most)
     ever: set[str] = set()
     for row in rounds:
         cameras = {f"cam-{n}" for n in row}
-        chosen = places.choose(cameras)
+        chosen = admission.admit(cameras)
         assert {f"cam-{n}" for n in row if n <= 5} <= chosen <= cameras
         ever |= chosen
-    assert sum(not places.is_listed(camera) for camera in ever) <= most
+    assert sum(not admission.is_listed(camera) for camera in ever) <= most
 
 
 def test_cameras_with_a_ledger_keep_their_place() -> None:
-    places = Places({}, {}, 2)
-    places.restore(["a", "b"])
-    assert places.choose({"a", "b", "c"}) == {"a", "b"}
+    admission = Admission({}, {}, 2)
+    admission.restore(["a", "b"])
+    assert admission.admit({"a", "b", "c"}) == {"a", "b"}
 
 
 async def test_invented_cameras_fill_no_bucket_and_the_listed_one_is_recorded(

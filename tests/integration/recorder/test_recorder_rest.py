@@ -22,9 +22,9 @@ from services.recorder.ledgers import Ledgers
 from services.recorder.rest import rest_of
 from shared.contract import names
 from shared.recordings import cutting, files
-from shared.recordings.files import Read, VideoFile
+from shared.recordings.files import SegmentWithVideo, VideoFile
 from shared.recordings.library import Library
-from shared.recordings.playing import plays
+from shared.recordings.playing import groups_between
 from shared.recordings.policy import EffectivePolicy
 from shared.recordings.records import HOUR, Hour, Recorded, folder_of
 from shared.recordings.stores.folder import Folder
@@ -43,12 +43,12 @@ RATHER = EffectivePolicy(record="incidents", rest="keyframes", before_s=0, after
 
 def video_file(video: Path, begin: dt.datetime, first: int = 0) -> VideoFile:
     """A recording of a video, as a recorder leaves it."""
-    pieces, read = clips.pieces(video, "cam"), list[Read]()
+    pieces, read = clips.pieces(video, "cam"), list[SegmentWithVideo]()
     shift = begin - pieces[0].segment.start
     for n, piece in enumerate(pieces, first):
         segment = replace(piece.segment, n=n, epoch="e", start=piece.segment.start + shift)
-        read.append(Read(Head(n + 1, segment, len(piece.payload)), piece.payload))
-    (found,), holes = files.files(read, f"t{first}")
+        read.append(SegmentWithVideo(Head(n + 1, segment, len(piece.payload)), piece.payload))
+    (found,), holes = files.build_files(read, f"t{first}")
     assert not holes
     return found
 
@@ -72,7 +72,7 @@ def shown(data: bytes) -> list[tuple[float, bool, np.ndarray]]:
 )
 def test_keyframes_of_a_file_last_until_the_next(tmp_path: Path, codec: str, gop: int, b_frames: int) -> None:
     whole = video_file(footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250), AT)
-    (thin,), holes = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
+    (thin,), holes = files.build_files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     assert not holes and len(data_of(thin)) < len(data_of(whole)) / 4
     # libav skips the pictures of an open group that are shown before its keyframe.
     keys = [one for one in shown(data_of(whole)) if one[1]]
@@ -85,24 +85,24 @@ def test_keyframes_of_a_file_last_until_the_next(tmp_path: Path, codec: str, gop
     assert abs(record.end - whole.record.end) <= 0.0011 * SECOND
     assert (record.first_seq, record.codec) == (1, whole.record.codec)
     # It is played as one video, with no hole.
-    row = plays([record], record.start, record.end)
+    row = groups_between([record], record.start, record.end)
     assert sum(play.seconds for play in row) == pytest.approx(10, abs=0.01)
     assert all(not play.broken for play in row[1:])
-    of_whole = {one.seq: one.segment for one in cutting.segments("cam", whole.record, data_of(whole))}
-    for one in cutting.segments("cam", record, data_of(thin)):
+    of_whole = {one.seq: one.segment for one in cutting.split_file("cam", whole.record, data_of(whole))}
+    for one in cutting.split_file("cam", record, data_of(thin)):
         live = of_whole[one.seq]
         assert (one.segment.n, one.segment.epoch) == (live.n, live.epoch), "events are about the same segments"
         pictures = decode(one.payload, before=one.before, fps=100, frames=one.segment.frames).pictures
         assert len(pictures) == one.segment.frames
     # Once more nothing changes.
-    ((again,), _) = files.files(keyframe_segments("cam", record, data_of(thin)), "k")
+    ((again,), _) = files.build_files(keyframe_segments("cam", record, data_of(thin)), "k")
     assert data_of(again) == data_of(thin)
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed: apt-get install ffmpeg")
 def test_ffmpeg_plays_it_without_warnings(tmp_path: Path) -> None:
     whole = video_file(footage.make(tmp_path / "v.mp4", gop=50, b_frames=2, frames=500), AT)
-    (thin,), _ = files.files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
+    (thin,), _ = files.build_files(keyframe_segments("cam", whole.record, data_of(whole)), "k")
     path = tmp_path / "k.mp4"
     path.write_bytes(data_of(thin))
     command = ["ffmpeg", "-v", "warning", "-xerror", "-i", str(path), "-f", "null", "-"]
@@ -166,7 +166,7 @@ async def test_an_hour_keeps_important_video_and_keyframes_of_the_rest(house: Ho
     assert found[2] == replace(house.whole[2], incident=True)
     assert all(thin.size < whole.size / 3 for thin, whole in zip(found, house.whole, strict=True) if thin.keyframes)
     # It is one video, of pictures that are shown for longer or shorter.
-    row = plays(found, AT, AT + 40 * SECOND)
+    row = groups_between(found, AT, AT + 40 * SECOND)
     assert len(row) == 40 and {play.headed for play in row} == {found[0].key}
     assert not any(play.broken for play in row[1:]) and row[-1].at == pytest.approx(39, abs=0.01)
     left = {path.name for path in (house.path / folder_of("cam", AT)).iterdir()}

@@ -16,9 +16,9 @@ from obstore.store import from_url
 
 from services.ingest.cutting.piece import Piece
 from shared.recordings.library import Library
-from shared.recordings.opening import opened
+from shared.recordings.opening import open_store
 from shared.recordings.records import Hour, hour_of
-from shared.recordings.store import Missing, Store, Unkept
+from shared.recordings.store import Missing, Store, StoreUnavailable
 from shared.recordings.stores import bucket as buckets
 from shared.recordings.stores.bucket import Bucket
 from shared.recordings.stores.folder import Folder
@@ -112,7 +112,7 @@ async def test_an_absent_object_is_missing(store: Store) -> None:
         with pytest.raises(Missing, match=r"^cam/b is not among the recordings$"):
             await store.read("cam/b", begin, end)
     # A key below it is no object.
-    with pytest.raises((Missing, Unkept)):
+    with pytest.raises((Missing, StoreUnavailable)):
         await store.read("cam/2026-11-29")
     assert await store.list_objects("other") == []
 
@@ -203,7 +203,7 @@ async def test_a_large_object_is_sent_in_parts(bucket: Bucket, page: S3Page, sma
 
 async def test_a_failed_upload_leaves_nothing(bucket: Bucket, url: str, page: S3Page, small_parts: bytes) -> None:
     page.faults = [passed, passed, refused(403, "AccessDenied")]
-    with pytest.raises(Unkept, match="403 AccessDenied"):
+    with pytest.raises(StoreUnavailable, match="403 AccessDenied"):
         await bucket.put(KEY, [small_parts])
     assert await bucket.list_objects("cam") == []
     assert await page.unfinished(url.split("/")[2]) == []
@@ -214,7 +214,7 @@ async def test_an_upload_that_fails_at_its_end_is_invisible(url: str, page: S3Pa
     bucket = Bucket(url, ask_s=0.3)
     page.faults = [passed] * 5
     page.always = refused(503, "SlowDown")
-    with pytest.raises(Unkept):
+    with pytest.raises(StoreUnavailable):
         await bucket.put(KEY, [small_parts])
     page.always = None
     assert await bucket.list_objects("cam") == []
@@ -245,7 +245,7 @@ def doing(request: pytest.FixtureRequest) -> Doing:
 async def test_a_missing_bucket_is_reported(page: S3Page, doing: Doing) -> None:
     """Its objects must not count as missing: a caller would begin again without them."""
     bucket = Bucket("s3://no-such-bucket/below")
-    with pytest.raises(Unkept) as error:
+    with pytest.raises(StoreUnavailable) as error:
         await doing(bucket)
     assert str(error.value) == (
         "the bucket of recordings s3://no-such-bucket/below can't be used: there is none: create it, or name another"
@@ -273,7 +273,7 @@ async def test_an_error_of_a_bucket_is_reported_with_its_remedy(
 ) -> None:
     bucket = Bucket(url, ask_s=0.1)
     page.always = refused(status, code)
-    with pytest.raises(Unkept, match=rf"^the bucket of recordings {url} can't be used: .*{reason}") as error:
+    with pytest.raises(StoreUnavailable, match=rf"^the bucket of recordings {url} can't be used: .*{reason}") as error:
         await doing(bucket)
     assert "Debug" not in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
     await bucket.close()
@@ -282,11 +282,11 @@ async def test_an_error_of_a_bucket_is_reported_with_its_remedy(
 async def test_an_absent_or_hung_bucket_is_reported(url: str, page: S3Page, doing: Doing) -> None:
     bucket = Bucket(url, ask_s=0.5, put_s=0.5)
     page.always = hanging
-    with pytest.raises(Unkept, match="it does not answer in time: look at its own state"):
+    with pytest.raises(StoreUnavailable, match="it does not answer in time: look at its own state"):
         await doing(bucket)
     page.always = None
     await page.__aexit__()
-    with pytest.raises(Unkept, match="it can't be reached: is it up, and its endpoint right"):
+    with pytest.raises(StoreUnavailable, match="it can't be reached: is it up, and its endpoint right"):
         await doing(bucket)
     await page.__aenter__()
     await bucket.put(KEY, [b"12345"])
@@ -309,7 +309,7 @@ async def test_an_absent_or_hung_bucket_is_reported(url: str, page: S3Page, doin
 async def test_a_foreign_answer_becomes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
     bucket = Bucket(url, ask_s=0.1)
     page.always = failing(status, text)
-    with pytest.raises(Unkept) as error:
+    with pytest.raises(StoreUnavailable) as error:
         await bucket.put(KEY, [b"x"])
     sentence = str(error.value)
     assert sentence.isprintable() and "hidden" not in sentence and len(sentence) < 500
@@ -326,7 +326,9 @@ async def test_missing_credentials_are_reported(
     bucket = Bucket(url, ask_s=0.3, put_s=0.3)
     for fault in (refused(404, ""), refused(403, ""), refused(500, ""), hanging):
         page.always = fault
-        with pytest.raises(Unkept, match="no credentials are to be had: set those of its cloud, or give this machine"):
+        with pytest.raises(
+            StoreUnavailable, match="no credentials are to be had: set those of its cloud, or give this machine"
+        ):
             await doing(bucket)
     await bucket.close()
 
@@ -374,7 +376,7 @@ async def test_an_unclear_404_makes_a_check_of_the_bucket(bucket: Bucket, page: 
     with pytest.raises(Missing):
         await bucket.read("cam/b")
     page.faults = [refused(404, ""), refused(404, "NoSuchBucket")]
-    with pytest.raises(Unkept, match="there is none: create it"):
+    with pytest.raises(StoreUnavailable, match="there is none: create it"):
         await bucket.read("cam/b")
 
 
@@ -393,9 +395,9 @@ async def test_an_absent_bucket_does_not_lose_the_index(bucket: Bucket, page: S3
     await library.close(hour)
     for fault in (refused(404, "NoSuchBucket"), refused(403, "AccessDenied")):
         page.always = fault
-        with pytest.raises(Unkept):
+        with pytest.raises(StoreUnavailable):
             await library.hour("cam", hour.hour)
-        with pytest.raises(Unkept):
+        with pytest.raises(StoreUnavailable):
             await library.catalogue("cam")
     page.always = None
     assert await library.hour("cam", hour.hour) == hour
@@ -418,7 +420,7 @@ def test_a_setting_that_names_no_bucket_is_refused(place: str, reason: str, monk
     for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(SettingError, match=reason) as error:
-        opened(place, "RECORDER_STORE")
+        open_store(place, "RECORDER_STORE")
     assert "hidden" not in str(error.value) and "Debug" not in str(error.value)
 
 
@@ -426,7 +428,7 @@ async def test_a_signature_in_an_address_is_never_shown(monkeypatch: pytest.Monk
     monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=2026&sig=hidden")
     bucket = Bucket("abfss://container@account.dfs.core.windows.net/x?sig=hidden", ask_s=0.1)
-    with pytest.raises(Unkept) as error:
+    with pytest.raises(StoreUnavailable) as error:
         await bucket.read(KEY)
     assert "hidden" not in str(error.value)
     await bucket.close()

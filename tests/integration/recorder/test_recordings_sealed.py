@@ -22,7 +22,7 @@ from shared.client import recordings as client_of
 from shared.recordings import opening
 from shared.recordings.library import Library
 from shared.recordings.records import Hour, Unreadable, hour_key, hour_of
-from shared.recordings.store import Unkept
+from shared.recordings.store import StoreUnavailable
 from shared.recordings.stores import keys, sealing
 from shared.recordings.stores.folder import Folder
 from shared.recordings.stores.keys import Keys, Secret
@@ -160,7 +160,7 @@ async def test_without_its_key_a_store_is_neither_damaged_nor_written(tmp_path: 
         (sealed(tmp_path, SECOND), rf"not in the file of {SETTING}: add it, from a backup"),
     ):
         for work in (store.read(KEY), store.read(KEY, 1, 2), store.put(OTHER, [b"x"])):
-            with pytest.raises(Unkept, match=reply):
+            with pytest.raises(StoreUnavailable, match=reply):
                 await work
     assert not (tmp_path / OTHER).exists()
 
@@ -175,7 +175,9 @@ async def test_a_store_may_mix_plain_objects_and_two_keys(tmp_path: Path) -> Non
     only = sealed(tmp_path, SECOND, FIRST, only=True)
     assert await only.read("cam/1") == b'{"n": 1}'
     for part in ((), (2, 3)):
-        with pytest.raises(Unkept, match=r"^cam/0 is not encrypted, which the file of RECORDER_KEY_FILE refuses"):
+        with pytest.raises(
+            StoreUnavailable, match=r"^cam/0 is not encrypted, which the file of RECORDER_KEY_FILE refuses"
+        ):
             await only.read("cam/0", *part)
 
 
@@ -258,7 +260,7 @@ def test_an_invalid_key_file_is_reported_without_its_content(
         path.write_text(text.replace("<key>", line).replace("<cut>", line[:-3]))
         path.chmod(mode)
     with pytest.raises(SettingError, match=rf"^{SETTING}={re.escape(str(path))}.* {words}") as error:
-        opening.keys_of(str(path))
+        opening.read_keys(str(path))
     assert_silent(FIRST, str(error.value), str(error.getrepr(style="long", showlocals=False)))
 
 
@@ -377,7 +379,7 @@ def test_an_encrypted_store_is_reanalysed_by_its_path_alone(archive: Path, tmp_p
         place.write_bytes(place.read_bytes()[:-1])
         failed = decoding.read_piece(remaining, pieces[0], job, None)
         assert all(part.failed and "can't be decrypted" in part.failed for part in failed.segments)
-    with pytest.raises(Unkept, match=f"set {SETTING}"):
+    with pytest.raises(StoreUnavailable, match=f"set {SETTING}"):
         planned(tmp_path / "recordings", tmp_path / "out")
     (tmp_path / "keys").unlink()
     with pytest.raises(SettingError, match="every machine that reads recordings needs it at this path"):

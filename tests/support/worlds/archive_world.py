@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shared.recordings import files
-from shared.recordings.files import Read
+from shared.recordings.files import SegmentWithVideo
 from shared.recordings.library import Library
 from shared.recordings.records import Hour, Recorded, hour_of
 from shared.recordings.stores.folder import Folder
@@ -50,9 +50,9 @@ async def _fill(store: Path, camera: str, video: Path, count: int, seconds: int)
         for piece in pieces:
             segment = msgspec.structs.replace(piece.segment, n=n, epoch="e1", start=start)
             n += 1
-            read.append(Read(Head(n, segment, len(piece.payload)), piece.payload))
+            read.append(SegmentWithVideo(Head(n, segment, len(piece.payload)), piece.payload))
             start += dt.timedelta(seconds=segment.duration)
-        for videos in files.files(read, f"t{k}")[0]:
+        for videos in files.build_files(read, f"t{k}")[0]:
             await library.store.put(videos.record.key, list(videos.buffers))
             hours.setdefault(hour_of(videos.record.start), []).append(videos.record)
     for hour, found in hours.items():

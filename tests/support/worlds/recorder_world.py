@@ -98,7 +98,7 @@ class World:
             return Ledger()
 
     async def recorded(self, camera: str = "cam") -> tuple[list[Recorded], list[Hole]]:
-        running = ledgers.running(camera, await self.ledger(camera))
+        running = ledgers.open_hour(camera, await self.ledger(camera))
         return await self.library.between(camera, BEGIN - 2 * DAY, BEGIN + 2 * DAY, running)
 
     async def until_recorded(self, seq: int, camera: str = "cam") -> tuple[list[Recorded], list[Hole]]:

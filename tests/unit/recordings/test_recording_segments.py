@@ -9,7 +9,7 @@ import pytest
 
 from services.ingest.cutting.piece import Piece
 from shared.recordings import cutting, files
-from shared.recordings.files import Read
+from shared.recordings.files import SegmentWithVideo
 from shared.recordings.windows import Head
 from shared.runtime.errors import BadSegment
 from shared.video.decode import Decoded, decode
@@ -20,8 +20,8 @@ FPS = 5.0
 
 
 def recorded(pieces: list[Piece]) -> files.VideoFile:
-    (videos,), holes = files.files(
-        [Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
+    (videos,), holes = files.build_files(
+        [SegmentWithVideo(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
     )
     assert not holes
     return videos
@@ -43,7 +43,7 @@ def test_recorded_segments_decode_to_their_live_pictures(tmp_path: Path, codec: 
     video = footage.make(tmp_path / "v.mp4", codec=codec, gop=gop, b_frames=b_frames, frames=250)
     pieces = clips.pieces(video, "lobby")
     videos = recorded(pieces)
-    found = list(cutting.segments("lobby", videos.record, b"".join(videos.buffers)))
+    found = list(cutting.split_file("lobby", videos.record, b"".join(videos.buffers)))
     assert len(found) == len(pieces) > 5
     for n, (one, piece) in enumerate(zip(found, pieces, strict=True)):
         assert one.seq == n + 1
@@ -62,6 +62,6 @@ def test_a_file_that_contradicts_its_index_is_refused(tmp_path: Path) -> None:
     data = b"".join(videos.buffers)
     other = recorded(clips.pieces(footage.make(tmp_path / "w.mp4", frames=50), "lobby"))
     with pytest.raises(BadSegment, match="other frames than its index says"):
-        list(cutting.segments("lobby", other.record, data))
+        list(cutting.split_file("lobby", other.record, data))
     with pytest.raises(BadSegment):
-        list(cutting.segments("lobby", videos.record, data[:-10]))
+        list(cutting.split_file("lobby", videos.record, data[:-10]))

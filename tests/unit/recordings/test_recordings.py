@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from services.ingest.cutting.piece import Piece
 from shared.contract.segment import Segment, rfc3339
 from shared.recordings import records
-from shared.recordings.files import Read, VideoFile, files
-from shared.recordings.playing import Play, playlist, plays
+from shared.recordings.files import SegmentWithVideo, VideoFile, build_files
+from shared.recordings.playing import Play, groups_between, playlist
 from shared.recordings.records import Hour, Recorded, hour_of, hours_of
-from shared.recordings.store import Unkept
+from shared.recordings.store import StoreUnavailable
 from shared.recordings.stores.folder import Folder
-from shared.recordings.windows import HOLE, LENGTH, LONGEST, MOST_BYTES, Head, window
+from shared.recordings.windows import HOLE, LENGTH, LONGEST, MOST_BYTES, Head, next_window
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4
 from tests.support.video.video_world import frames, path, pieces
@@ -58,34 +58,34 @@ def head(n: int, at: float, *, key: bool = True, size: int = 1000, **more: objec
 
 def test_a_file_is_a_minute_from_keyframe_to_keyframe() -> None:
     heads = [head(n, n, key=n % 2 == 0) for n in range(63)]
-    assert window(heads[:61], ended=False) == (0, 60, "full")
-    assert window(heads[:60], ended=False) is None
-    assert window(heads[:60], ended=True) == (0, 60, "end")
+    assert next_window(heads[:61], ended=False) == (0, 60, "full")
+    assert next_window(heads[:60], ended=False) is None
+    assert next_window(heads[:60], ended=True) == (0, 60, "end")
     odd = [head(n, n, key=n % 7 == 0) for n in range(70)]
-    assert window(odd, ended=False) == (0, 63, "full")
+    assert next_window(odd, ended=False) == (0, 63, "full")
 
 
 def test_undecodable_segments_are_skipped() -> None:
     heads = [head(n, n, key=n == 3) for n in range(5)]
-    assert window(heads, ended=True) == (3, 2, "end")
-    assert window(heads[:3], ended=False) == (3, 0, "end")
-    assert window([], ended=True) is None
+    assert next_window(heads, ended=True) == (3, 2, "end")
+    assert next_window(heads[:3], ended=False) == (3, 0, "end")
+    assert next_window([], ended=True) is None
 
 
 def test_a_gap_a_new_size_and_a_new_connection_end_a_file() -> None:
     heads = [head(0, 0), head(1, 1)]
-    assert window([*heads, head(2, 2 + HOLE.total_seconds() + 0.01)], ended=False) == (0, 2, "hole")
-    assert window([*heads, head(2, 0.5)], ended=False) is None
-    assert window([*heads, head(2, 2, width=1280)], ended=False) == (0, 2, "other")
-    assert window([*heads, head(0, 2, epoch="f")], ended=False) == (0, 2, "other")
+    assert next_window([*heads, head(2, 2 + HOLE.total_seconds() + 0.01)], ended=False) == (0, 2, "hole")
+    assert next_window([*heads, head(2, 0.5)], ended=False) is None
+    assert next_window([*heads, head(2, 2, width=1280)], ended=False) == (0, 2, "other")
+    assert next_window([*heads, head(0, 2, epoch="f")], ended=False) == (0, 2, "other")
 
 
 def test_memory_is_bounded_without_keyframes() -> None:
     heads = [head(n, n, key=n == 0) for n in range(400)]
-    found = window(heads, ended=False)
+    found = next_window(heads, ended=False)
     assert found == (0, LONGEST // s(1), "long")
     large = [head(n, n, key=n == 0, size=MOST_BYTES // 3) for n in range(5)]
-    assert window(large, ended=False) == (0, 3, "long")
+    assert next_window(large, ended=False) == (0, 3, "long")
 
 
 @given(
@@ -98,7 +98,7 @@ def test_every_segment_is_in_one_file_or_skipped(rows: list[tuple[bool, float, b
         at, epoch = at + late + 1, epoch + again
         heads.append(head(n, at, key=key, epoch=f"e{epoch}"))
     done = 0
-    while found := window(heads[done:], ended=ended):
+    while found := next_window(heads[done:], ended=ended):
         row = heads[done + found.passed : done + found.passed + found.taken]
         assert found.passed + found.taken > 0
         assert not any(one.segment.starts_gop for one in heads[done : done + found.passed])
@@ -115,11 +115,11 @@ def test_every_segment_is_in_one_file_or_skipped(rows: list[tuple[bool, float, b
 # ---- files
 
 
-def read_of(pieces: Sequence[Piece]) -> list[Read]:
+def read_of(pieces: Sequence[Piece]) -> list[SegmentWithVideo]:
     found = []
     for n, piece in enumerate(pieces, 10):
         segment = msgspec.structs.replace(piece.segment, key_seq=n - 1 if piece.dependent else None)
-        found.append(Read(Head(n, segment, len(piece.payload)), piece.payload))
+        found.append(SegmentWithVideo(Head(n, segment, len(piece.payload)), piece.payload))
     return found
 
 
@@ -128,7 +128,7 @@ def content(videos: VideoFile) -> bytes:
 
 
 def test_a_file_is_the_video_and_its_record_finds_every_second(path: Path, pieces: list[Piece]) -> None:
-    (videos,), holes = files(read_of(pieces), "t")
+    (videos,), holes = build_files(read_of(pieces), "t")
     video, record = content(videos), videos.record
     assert not holes and record.size == len(video) and record.segments == len(pieces)
     assert (record.first_seq, record.last_seq) == (10, 9 + len(pieces))
@@ -153,19 +153,19 @@ def test_damaged_segments_are_skipped_with_their_dependents(pieces: list[Piece])
     read = read_of(pieces)
     second = next(n for n, one in enumerate(read) if n and one.head.segment.starts_gop)
     spoiled = [*read[:1], read[1]._replace(payload=b"no video"), *read[2:]]
-    (videos,), (hole,) = files(spoiled, "t")
+    (videos,), (hole,) = build_files(spoiled, "t")
     assert [one.head.seq for one in videos.read] == [10, *range(10 + second, 10 + len(read))]
     assert hole.cause == "damaged" and hole.segments == second - 1
     assert (hole.since, hole.until) == (read[1].head.segment.start, read[second - 1].head.end)
-    assert files([one._replace(payload=b"") for one in read], "t") == ([], [hole_of(read)])
+    assert build_files([one._replace(payload=b"") for one in read], "t") == ([], [hole_of(read)])
 
 
-def hole_of(read: Sequence[Read]) -> records.Hole:
+def hole_of(read: Sequence[SegmentWithVideo]) -> records.Hole:
     return records.Hole(since=read[0].head.segment.start, until=read[-1].head.end, cause="damaged", segments=len(read))
 
 
 def test_an_index_round_trips(pieces: list[Piece]) -> None:
-    (videos,), holes = files(read_of(pieces), "t")
+    (videos,), holes = build_files(read_of(pieces), "t")
     hour = Hour(camera="cam", hour=hour_of(videos.record.start), files=(videos.record,), holes=tuple(holes))
     assert records.decode(records.encode(hour), Hour) == hour
 
@@ -216,7 +216,7 @@ async def test_an_emptied_folder_is_removed(tmp_path: Path) -> None:
 async def test_an_unusable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file")
     folder = Folder(tmp_path / "store")
-    with pytest.raises(Unkept, match=r"the folder of recordings .*store can't be used: "):
+    with pytest.raises(StoreUnavailable, match=r"the folder of recordings .*store can't be used: "):
         await folder.put("cam/a.mp4", [b"x"])
     assert (tmp_path / "store").read_text() == "a file"
     await folder.close()
@@ -231,7 +231,7 @@ async def test_a_file_that_did_not_fit_is_removed(tmp_path: Path, monkeypatch: p
             return device.write(b"x")
 
     monkeypatch.setattr(os, "writev", full)
-    with pytest.raises(Unkept, match="is full"):
+    with pytest.raises(StoreUnavailable, match="is full"):
         await folder.put("cam/a.mp4", [b"x"])
     assert await folder.list_objects("cam") == []
     await folder.close()
@@ -249,13 +249,13 @@ def rows_of(pieces: Sequence[Piece]) -> list[VideoFile]:
         row = read[begin:end]
         if n == 2:
             row = [later(one, 10) for one in row]
-        (videos,), _ = files(row, f"t{n}")
+        (videos,), _ = build_files(row, f"t{n}")
         found.append(videos)
     assert len(found) == 3
     return found
 
 
-def later(read: Read, seconds: float) -> Read:
+def later(read: SegmentWithVideo, seconds: float) -> SegmentWithVideo:
     segment = read.head.segment
     moved = msgspec.structs.replace(segment, start=segment.start + s(seconds))
     return read._replace(head=read.head._replace(segment=moved))
@@ -268,7 +268,7 @@ def part(videos: VideoFile, play: Play) -> bytes:
 def test_files_play_as_one_continuous_video(tmp_path: Path, pieces: list[Piece]) -> None:
     videos = {one.record.key: one for one in rows_of(pieces)}
     records_ = [one.record for one in videos.values()]
-    row = plays(records_, records_[0].start, records_[-1].end)
+    row = groups_between(records_, records_[0].start, records_[-1].end)
     assert [play.n for play in row] == [1, 2, 3] and [play.broken for play in row] == [True, False, True]
     assert {play.headed for play in row} == {records_[0].key}
     video = content(videos[records_[0].key])[: records_[0].init]
@@ -281,7 +281,7 @@ def test_players_accept_the_playlist(tmp_path: Path, pieces: list[Piece]) -> Non
         pytest.skip("ffmpeg is not installed: apt-get install ffmpeg")
     videos = {one.record.key: one for one in rows_of(pieces)}
     files_ = [one.record for one in videos.values()]
-    row = plays(files_, files_[0].start + s(1), files_[-1].end)
+    row = groups_between(files_, files_[0].start + s(1), files_[-1].end)
     for play in row:
         (tmp_path / f"{play.n}.m4s").write_bytes(part(videos[play.file], play))
     (tmp_path / "head.mp4").write_bytes(content(videos[files_[0].key])[: files_[0].init])
@@ -305,11 +305,11 @@ def test_an_invalid_group_is_refused(spoiled: bytes) -> None:
 def test_another_track_has_its_own_header(tmp_path: Path, pieces: list[Piece]) -> None:
     first, second, third = (one.record for one in rows_of(pieces))
     other = msgspec.structs.replace(second, track="another")
-    row = plays([first, other, third], first.start, third.end)
+    row = groups_between([first, other, third], first.start, third.end)
     assert [play.headed for play in row] == [one.key for one in (first, other, third)] and all(
         play.broken for play in row
     )
     assert [play.at for play in row] == pytest.approx([0, 4, 8])
     text = playlist(row, head=lambda play: play.headed, group=lambda play: f"{play.n}.m4s")
     assert text.count("#EXT-X-MAP") == 3 and text.endswith("#EXT-X-ENDLIST\n")
-    assert plays([first, second], third.end, third.end + s(1)) == []
+    assert groups_between([first, second], third.end, third.end + s(1)) == []

@@ -21,7 +21,7 @@ from services.ingest.failures import SourceError
 from services.ingest.settings import Cutting
 from shared.contract.segment import from_headers, to_headers
 from shared.recordings import cutting
-from shared.recordings.files import Read, files
+from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.records import Recorded
 from shared.recordings.thinning import keyframe_segments
 from shared.recordings.windows import Head
@@ -205,13 +205,15 @@ def test_a_first_segment_without_correct_pictures_states_the_reason(joined: Path
 
 def recorded(video: Path) -> tuple[Recorded, bytes]:
     pieces = clips.pieces(video, "lobby", segment_s=0.5)
-    (videos,), _ = files([Read(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t")
+    (videos,), _ = build_files(
+        [SegmentWithVideo(Head(n, p.segment, len(p.payload)), p.payload) for n, p in enumerate(pieces, 1)], "t"
+    )
     return videos.record, b"".join(videos.buffers)
 
 
 def test_recorded_video_decodes_as_it_did_live(joined: Path, shown: list[Image]) -> None:
     pieces = clips.pieces(joined, "lobby", segment_s=0.5)
-    for piece, one in zip(pieces, cutting.segments("lobby", *recorded(joined)), strict=True):
+    for piece, one in zip(pieces, cutting.split_file("lobby", *recorded(joined)), strict=True):
         assert one.segment.recovery == piece.segment.recovery
         decoded = decode(one.payload, fps=FPS, before=one.before, frames=one.segment.frames) if one.before else None
         assert decoded is None or all(best(p.pixels, shown)[0] > 60 for p in decoded.pictures[-3:])

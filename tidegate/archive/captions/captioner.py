@@ -80,8 +80,8 @@ class Captioner:
         assert job.caption
         self.job, self._caption = job, job.caption
         self._settings = settings
-        self._results = opening.opened(job.output, "--output")
-        self._recordings = opening.recordings(job.store, "--store", job.key_file)
+        self._results = opening.open_store(job.output, "--output")
+        self._recordings = opening.open_recordings(job.store, "--store", job.key_file)
         footage = Footage(self._recordings, files_by_camera(pieces), settings)
         self._captions = Captions(footage, settings)
         concurrency = settings.vlm_batch_size

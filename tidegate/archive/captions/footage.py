@@ -29,7 +29,7 @@ class Footage:
     async def between(self, camera: str, start: dt.datetime, end: dt.datetime, count: int) -> list[JpegFrame]:
         """Return up to `count` frames of [start, end), spread evenly over the time with video.
 
-        Raises NoFootage if the video is deleted, BadSegment if none can be decoded, and Unkept.
+        Raises NoFootage if the video is deleted, BadSegment if none can be decoded, and StoreUnavailable.
         """
         parts: list[Part] = []
         for gop, offsets in sampling.shown(self._files[camera].between(start, end), start, end, count):

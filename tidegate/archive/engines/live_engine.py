@@ -119,7 +119,9 @@ class LiveEngine:
                     if totals.frames:
                         rate = totals.frames / max(1e-3, totals.busy_s)
                         return ProbeResult(name=job.models, size=None, labels=(), frames_per_s=rate)
-        raise TidegateError(f"nothing can be looked at in {', '.join(piece.file.key for piece in pieces)}")
+        raise TidegateError(
+            f"no frame of {', '.join(piece.file.key for piece in pieces)} can be analysed: see cv's log"
+        )
 
     def analyze(self, job: Job, todo: Sequence[Piece], size: Size) -> Iterator[AnalysisTotals]:
         """Yield the totals of each piece as it finishes. Raises TidegateError."""

@@ -31,7 +31,7 @@ from shared.contract.events import DetectedObject
 from shared.contract.work import reanalysis
 from shared.contract.work.reanalysis import PART_BYTES, SILENT_S, Fetch, Seen, Task
 from shared.recordings import cutting
-from shared.recordings.cutting import Whole
+from shared.recordings.cutting import OriginalSegment
 from shared.recordings.records import Unreadable
 from shared.recordings.store import Missing
 from shared.runtime.errors import BadMessage, BadSegment, TidegateError
@@ -117,7 +117,9 @@ class TaskQueue:
 class OpenPiece:
     """A piece in progress. wholes: its segments with their video. segments, objects: of each, once analysed."""
 
-    def __init__(self, piece: Piece, wholes: Sequence[Whole], segments: Sequence[SampledSegment | None]) -> None:
+    def __init__(
+        self, piece: Piece, wholes: Sequence[OriginalSegment], segments: Sequence[SampledSegment | None]
+    ) -> None:
         self.piece = piece
         self.wholes = wholes
         self.segments = list(segments)
@@ -294,10 +296,10 @@ class TaskServer:
 
 
 def _open(recordings: SyncStore, piece: Piece) -> OpenPiece:
-    """Read a piece's segments; a broken piece has the reason. Raises Unkept if the store can't be used."""
+    """Read a piece's segments; a broken piece has the reason. Raises StoreUnavailable if the store can't be used."""
     try:
         data = recordings.read(piece.file.key)
-        wholes = list(islice(cutting.segments(piece.camera, piece.file, data), piece.end))[piece.begin :]
+        wholes = list(islice(cutting.split_file(piece.camera, piece.file, data), piece.end))[piece.begin :]
     except Missing:
         check_store_reachable(recordings, piece)
         return OpenPiece(piece, (), failed_piece(piece, FILE_MISSING).segments)

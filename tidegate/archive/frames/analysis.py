@@ -153,7 +153,7 @@ def results_key(kind: str, piece_key: str) -> str:
 
 
 def write_result(results: SyncStore, result: AnalysisResult) -> None:
-    """Write a piece's result. `segments` is last: it marks the piece as finished. Raises Unkept."""
+    """Write a piece's result. `segments` is last: it marks the piece as finished. Raises StoreUnavailable."""
     results.put(results_key("detections", result.totals.key), result.detections)
     if result.embeddings:
         results.put(results_key("embeddings", result.totals.key), result.embeddings)
@@ -161,7 +161,7 @@ def write_result(results: SyncStore, result: AnalysisResult) -> None:
 
 
 def finished_keys(results: SyncStore, kind: str = "segments") -> set[str]:
-    """Return the keys of the finished pieces, or of another kind's finished files. Raises Unkept."""
+    """Return the keys of the finished pieces, or of another kind's finished files. Raises StoreUnavailable."""
     return {
         one.key.removeprefix(f"{kind}/").removesuffix(".parquet")
         for one in results.list_objects(kind)
@@ -170,5 +170,5 @@ def finished_keys(results: SyncStore, kind: str = "segments") -> set[str]:
 
 
 def read_analysis_totals(results: SyncStore, key: str) -> AnalysisTotals:
-    """Return the totals of a finished piece. Raises Unkept."""
+    """Return the totals of a finished piece. Raises StoreUnavailable."""
     return rows.read_metadata(results.read(results_key("segments", key)), AnalysisTotals)

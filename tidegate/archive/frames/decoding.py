@@ -11,7 +11,7 @@ from services.cv.tiles import Grid
 from shared.contract.segment import Segment
 from shared.recordings import cutting
 from shared.recordings.records import Unreadable, catalogue_key, folder_of, hour_of
-from shared.recordings.store import Missing, Unkept
+from shared.recordings.store import Missing, StoreUnavailable
 from shared.runtime.errors import BadSegment
 from shared.video.decode import Image, decode
 from tidegate.archive.frames import embedding
@@ -56,7 +56,7 @@ def decode_piece(data: bytes, piece: Piece, job: Job, size: Size) -> DecodedPiec
     """
     began = time.thread_time()
     decoded = DecodedPiece(piece, [], [], [], [], 0.0)
-    wholes = list(islice(cutting.segments(piece.camera, piece.file, data), piece.end))
+    wholes = list(islice(cutting.split_file(piece.camera, piece.file, data), piece.end))
     for n in range(piece.begin, len(wholes)):
         segment, images = _decode_segment(wholes[n], job, size)
         try:
@@ -72,7 +72,7 @@ def decode_piece(data: bytes, piece: Piece, job: Job, size: Size) -> DecodedPiec
     return decoded._replace(decode_s=time.thread_time() - began)
 
 
-def _decode_segment(whole: cutting.Whole, job: Job, size: Size) -> tuple[SampledSegment, list[Image]]:
+def _decode_segment(whole: cutting.OriginalSegment, job: Job, size: Size) -> tuple[SampledSegment, list[Image]]:
     head, settings = whole.segment, job.looks[whole.segment.camera]
     if job.model == NONE:
         return SampledSegment(head, whole.seq, (), (head.width, head.height), None), []
@@ -94,7 +94,7 @@ def failed_piece(piece: Piece, reason: str) -> DecodedPiece:
 
 
 def read_piece(recordings: SyncStore, piece: Piece, job: Job, size: Size) -> DecodedPiece:
-    """Read and decode a piece; a broken one has the reason. Raises Unkept if the store can't be used."""
+    """Read and decode a piece; a broken one has the reason. Raises StoreUnavailable if the store can't be used."""
     try:
         return decode_piece(recordings.read(piece.file.key), piece, job, size)
     except Missing:
@@ -105,12 +105,12 @@ def read_piece(recordings: SyncStore, piece: Piece, job: Job, size: Size) -> Dec
 
 
 def check_store_reachable(recordings: SyncStore, piece: Piece) -> None:
-    """Tell a deleted file from a store that this machine does not reach. Raises Unkept for the latter."""
+    """Tell a deleted file from a store that this machine does not reach. Raises StoreUnavailable for the latter."""
     try:
         recordings.read(catalogue_key(piece.camera))
     except Missing as e:
         if not recordings.list_objects(folder_of(piece.camera, hour_of(piece.file.start))):
-            raise Unkept(
+            raise StoreUnavailable(
                 f"{recordings.location} has nothing of {piece.camera} on the machine that looks: give a bucket, or a "
                 "folder that all machines mount"
             ) from e

@@ -19,7 +19,7 @@ from services.embed.views import View, vectors_in, vectors_of, views_of
 from shared.contract import names
 from shared.contract.events import Embeddings, SegmentRef
 from shared.contract.segment import Segment
-from shared.recordings.cutting import Whole
+from shared.recordings.cutting import OriginalSegment
 from shared.video.decode import Image, decode
 from shared.worker.service import id_of
 from tidegate.archive import rows
@@ -39,7 +39,9 @@ class EmbedInput(NamedTuple):
     times: tuple[dt.datetime, ...]
 
 
-def decode_for_embedding(wholes: Sequence[Whole], n: int, embed: Embed) -> tuple[EmbedInput | None, list[Image]]:
+def decode_for_embedding(
+    wholes: Sequence[OriginalSegment], n: int, embed: Embed
+) -> tuple[EmbedInput | None, list[Image]]:
     """Decode the frames to embed on behalf of the n-th segment of a file: (None, []) if there are none.
 
     Raises BadSegment if they can't be decoded.
@@ -55,7 +57,7 @@ def decode_for_embedding(wholes: Sequence[Whole], n: int, embed: Embed) -> tuple
     return EmbedInput(wholes[n].seq, head, source.seq, tuple(v.time for v in views)), [v.image for v in views]
 
 
-def _keyframe(wholes: Sequence[Whole], n: int, fps: float) -> Whole | None:
+def _keyframe(wholes: Sequence[OriginalSegment], n: int, fps: float) -> OriginalSegment | None:
     """Return the segment whose first frame is embedded on behalf of the n-th, if any."""
     whole = wholes[n]
     has_frame = shows(whole.segment, fps)

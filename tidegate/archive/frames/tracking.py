@@ -70,7 +70,7 @@ class _RowCollector:
 
 
 def track_camera(results: SyncStore, job: Job, task: TrackingTask) -> TrackingTotals:
-    """Write a camera's tracks and incidents. Raises Unkept."""
+    """Write a camera's tracks and incidents. Raises StoreUnavailable."""
     collector = _RowCollector(job.run, task.camera)
     rules = without_actions(book.decode(bytes(job.rules[task.camera]))) if task.camera in job.rules else NONE
     camera = CameraAnalytics(task.camera, replace(job.limits, settle_s=0.0), rules)
@@ -89,7 +89,7 @@ def track_camera(results: SyncStore, job: Job, task: TrackingTask) -> TrackingTo
 
 
 def read_tracking_totals(results: SyncStore, job: Job, camera: str) -> TrackingTotals:
-    """Return the totals of a finished camera. Raises Unkept and Missing."""
+    """Return the totals of a finished camera. Raises StoreUnavailable and Missing."""
     if not job.analyzes_frames:
         return TrackingTotals(camera=camera)
     return rows.read_metadata(results.read(results_key("tracks", camera)), TrackingTotals)

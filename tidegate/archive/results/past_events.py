@@ -81,7 +81,7 @@ def publish_past(
 def events_in(job: Job, part: Piece | Chapter, results: SyncStore) -> Iterator[Message]:
     """Yield the events of a piece or a chapter: segments with objects or vectors, stretches with a caption.
 
-    Raises Unkept.
+    Raises StoreUnavailable.
     """
     if isinstance(part, Chapter):
         for row in rows.read(results.read(results_key(CAPTIONS, part.key))):

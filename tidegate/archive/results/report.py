@@ -77,7 +77,7 @@ class Picture(NamedTuple):
 
 
 def write_report(run: Run, recordings: SyncStore, results: SyncStore) -> Summary:
-    """Write the report into the results, and return its summary. Raises Unkept."""
+    """Write the report into the results, and return its summary. Raises StoreUnavailable."""
     pieces = list(run.analysis_totals())
     summary = _summary(run, pieces, results)
     results.put(SUMMARY, msgspec.json.format(msgspec.json.encode(summary)))
@@ -153,7 +153,7 @@ def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture
     try:
         whole = next(
             one
-            for one in cutting.segments(piece.camera, piece.file, recordings.read(piece.file.key))
+            for one in cutting.split_file(piece.camera, piece.file, recordings.read(piece.file.key))
             if one.seq == row["seq"]
         )
         offset = (frame["time"] - row["start"]).total_seconds()
@@ -169,7 +169,7 @@ def _picture(piece: Piece, recordings: SyncStore, results: SyncStore) -> Picture
 
 
 def _first_captions(run: Run, camera: str, results: SyncStore) -> list[tuple[dt.datetime, str]]:
-    """Return the first captions of a camera, each with its start. Raises Unkept."""
+    """Return the first captions of a camera, each with its start. Raises StoreUnavailable."""
     captions: list[tuple[dt.datetime, str]] = []
     for chapter in run.chapters:
         if chapter.camera == camera and len(captions) < _CAPTIONS:
@@ -200,7 +200,7 @@ def summary_notes(summary: Summary) -> Iterator[str]:
         for field in ("missing", "captions", "uncaptioned", "embedded")
     )
     if missing:
-        yield f"{length(missing * 3600)} of it could not be looked at: 'failed' in segments says why"
+        yield f"{length(missing * 3600)} of it could not be analysed: 'failed' in segments says why"
     if summary.captioner:
         without = f", {failed:,} could not be: 'failed' in captions says why" if failed else ""
         yield f"{captions:,} captions by {summary.captioner}{without}"
@@ -234,7 +234,7 @@ def _models(summary: Summary) -> str:
     frames, embedded, captions = (
         sum(getattr(one, field) for one in summary.cameras) for field in ("frames", "embedded", "captions")
     )
-    by = [f"{frames:,} frames looked at by <b>{escape(summary.model)}</b>"] if summary.model != NONE else []
+    by = [f"{frames:,} frames analysed by <b>{escape(summary.model)}</b>"] if summary.model != NONE else []
     by += [f"{embedded:,} embedded by <b>{escape(summary.embedder)}</b>"] if summary.embedder else []
     by += [f"{captions:,} captions by <b>{escape(summary.captioner)}</b>"] if summary.captioner else []
     return ", ".join(by)
@@ -248,7 +248,7 @@ def _camera(
     captions: Captions,
 ) -> str:
     labels = ", ".join(f"{escape(label)} {count:,}" for label, count in list(one.labels.items())[:8]) or "nothing"
-    missing = f" {one.missing:,.2f} hours could not be looked at." if one.missing else ""
+    missing = f" {one.missing:,.2f} hours could not be analysed." if one.missing else ""
     missing += f" {one.uncaptioned:,} of its stretches could not be captioned." if one.uncaptioned else ""
     objects = f", {one.tracks:,} tracks, {one.incidents:,} incidents. Objects in all frames: {labels}"
     images = "".join(

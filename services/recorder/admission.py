@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from shared.recordings.policy import camera_key
 
 
-class Places:
+class Admission:
     """entries, policies: of the buckets `cameras` and `recordings`. most_unlisted: maximum of other cameras."""
 
     def __init__(self, entries: Mapping[str, bytes], policies: Mapping[str, bytes], most_unlisted: int) -> None:
@@ -26,13 +26,13 @@ class Places:
         """Give places to the cameras that have a ledger already."""
         self._unlisted.update(camera for camera in recorded if not self.is_listed(camera))
 
-    def choose(self, cameras: Iterable[str]) -> set[str]:
+    def admit(self, cameras: Iterable[str]) -> set[str]:
         """Return those of the cameras that have a place; give free places to the others."""
-        chosen = set()
+        admitted = set()
         for camera in sorted(cameras):
             if self.is_listed(camera):
-                chosen.add(camera)
+                admitted.add(camera)
             elif camera in self._unlisted or len(self._unlisted) < self._most_unlisted:
                 self._unlisted.add(camera)
-                chosen.add(camera)
-        return chosen
+                admitted.add(camera)
+        return admitted
