@@ -27,8 +27,7 @@ from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log
 from shared.client import dlq
 from shared.contract import events, names
-from shared.contract.events import Alert, Counts, Detections, Incident, Tracks, Verdict
-from shared.contract.work import jobs
+from shared.contract.events import Alert, Counts, Detections, Tracks
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import Health
 from tests.support import waiting
@@ -36,7 +35,6 @@ from tests.support.video.walking_people import Walk, detections, publish
 from tests.support.waiting import LONGEST_S, patience_s
 from tests.support.worlds.analytics_world import (
     ACROSS,
-    ASKING,
     BACK,
     CAMERAS,
     RULES,
@@ -49,18 +47,12 @@ from tests.support.worlds.analytics_world import (
     stumble,
     until,
     use,
-    verdict,
 )
 from tidegate.local.server import NatsServer
 
 __all__ = ["stumble"]
 
 TRACE = f"00-{'1' * 32}-{'2' * 16}-01"
-
-
-async def tell(client: Client, event: Verdict) -> None:
-    headers = events.headers(event, id=f"vlm/m/verify/{event.camera}/{event.incident}", source="test")
-    await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
 async def test_a_person_who_crosses_a_line_is_a_track_and_an_incident(server: NatsServer, admin: Client) -> None:
@@ -173,109 +165,6 @@ async def test_a_restart_continues_tracks_without_duplicates(server: NatsServer,
     assert {id: events.encode(e) for id, e in found} == expected
 
 
-async def test_an_incident_is_verified_and_becomes_an_alert(server: NatsServer, admin: Client) -> None:
-    await use(admin, "lobby", ASKING)
-    async with running(server):
-        await publish(admin, detections([ACROSS], 7))
-        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
-        raw = await admin.jetstream().get_msg(names.VLM, subject="jobs.vlm.verify.lobby")
-        request = jobs.decode(raw.subject or "", raw.data or b"")
-        assert isinstance(request, jobs.Verify)
-        assert (request.incident, request.prompt, request.rule) == (begun.incident, "Is a person at the door?", "in")
-        assert request.segments == [s.seq for s in begun.segments]
-        await tell(admin, verdict(begun, "confirmed"))
-        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
-    (alert,) = [e for e in found if isinstance(e, Alert)]
-    assert begun.verification == "pending"
-    assert (alert.incident, alert.verification, alert.reason) == (
-        begun.incident,
-        "confirmed",
-        "one person, at the door",
-    )
-
-
-async def test_a_rejected_incident_is_no_alert(server: NatsServer, admin: Client) -> None:
-    await use(admin, "lobby", ASKING)
-    async with running(server):
-        await publish(admin, detections([ACROSS], 7))
-        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
-        await tell(admin, verdict(begun, "rejected"))
-        found = [e for _, e in await until(admin, lambda f: incidents(f, "update"))]
-        await publish(admin, detections([ACROSS], 14)[7:])
-        found = [e for _, e in await until(admin, lambda f: incidents(f, "end"))]
-    assert incidents(found, "update")[0].verification == "rejected"
-    assert incidents(found, "end")[0].verification == "rejected"
-    assert not [e for e in found if isinstance(e, Alert)]
-
-
-async def test_an_incident_without_a_timely_verdict_is_an_unverified_alert(server: NatsServer, admin: Client) -> None:
-    """The model is dead, or at zero replicas: nothing answers."""
-    await use(admin, "lobby", ASKING)
-    async with running(server, analytics_verify_s=1.0):
-        await publish(admin, detections([ACROSS], 7))
-        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
-        (alert,) = [e for e in found if isinstance(e, Alert)]
-        assert (alert.verification, alert.reason) == ("unverified", "no verdict within 1 s")
-        assert incidents(found, "update")[0].verification == "unverified"
-        # A rejection that comes after the alert is an update of the same incident.
-        await tell(admin, verdict(alert, "rejected"))
-        found = [e for _, e in await until(admin, lambda f: len(incidents(f, "update")) == 2)]
-    assert incidents(found, "update")[1].verification == "rejected"
-    assert incidents(found, "update")[1].incident == alert.incident
-    assert len([e for e in found if isinstance(e, Alert)]) == 1
-
-
-async def test_a_rule_can_suppress_unconfirmed_alerts(server: NatsServer, admin: Client) -> None:
-    await use(admin, "lobby", {**ASKING, "rules": [ASKING["rules"][0] | {"alert": "confirmed"}]})
-    async with running(server, analytics_verify_s=1.0):
-        await publish(admin, detections([ACROSS], 14))
-        both = await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))
-    found = [e for _, e in both]
-    assert incidents(found, "update")[0].verification == "unverified"
-    assert not [e for e in found if isinstance(e, Alert)]
-
-
-async def fill_vlm(client: Client) -> None:
-    """Fill the stream of jobs."""
-    js = client.jetstream()
-    config = (await js.stream_info(names.VLM)).config
-    config.max_msgs = 1
-    await js.update_stream(config)
-    await js.publish("jobs.vlm.verify.other", b"{}")
-
-
-async def test_a_full_job_queue_blocks_nothing_else(server: NatsServer, admin: Client) -> None:
-    await fill_vlm(admin)
-    await use(admin, "lobby", ASKING)
-    async with running(server):
-        await publish(admin, detections([ACROSS, BACK], 20))
-        both = await until(
-            admin,
-            lambda f: (
-                len(incidents(f, "end")) == len(incidents(f, "update")) == sum(isinstance(e, Alert) for e in f) == 2
-            ),
-        )
-        found = [e for _, e in both]
-    assert [i.verification for i in incidents(found, "update")] == ["unverified"] * 2
-    assert "takes no more questions" in incidents(found, "update")[0].reason
-    alerts = [e for e in found if isinstance(e, Alert)]
-    assert [a.verification for a in alerts] == ["unverified"] * 2
-    assert {a.incident for a in alerts} == {i.incident for i in incidents(found, "start")}
-
-
-async def test_the_last_event_of_an_unverifiable_incident_is_unverified_and_ended(
-    server: NatsServer, admin: Client
-) -> None:
-    """One read has the segments of its start and its end."""
-    await fill_vlm(admin)
-    await use(admin, "lobby", ASKING)
-    await publish(admin, detections([ACROSS], 14))
-    async with running(server):
-        found = [e for _, e in await until(admin, lambda f: incidents(f, "end") and incidents(f, "update"))]
-    last = [e for e in found if type(e) is Incident][-1]
-    assert last.verification == "unverified" and last.end is not None
-
-
 async def test_only_the_failing_reordered_segment_is_dead_lettered(
     server: NatsServer, admin: Client, stumble: Callable[[dt.datetime], None]
 ) -> None:
@@ -298,33 +187,6 @@ async def test_an_invalid_trace_is_not_propagated(server: NatsServer, admin: Cli
         await until(admin, lambda f: len(f) >= len(alone("lobby", detections([ACROSS], 14))))
     async with Log(admin, names.EVENTS) as log:
         assert {s.headers.get("traceparent") for s in await log.read("events.tracks.*", 1)} == {None, TRACE}
-
-
-@pytest.mark.parametrize("epoch", ["e\r\nNats-Msg-Id: x", "é☃", "a b.*>", "\x00"])
-async def test_an_incident_of_any_epoch_is_verified(server: NatsServer, admin: Client, epoch: str) -> None:
-    """Regression: vlm refused the job, and its alert came only after the timeout of the verdict."""
-    await use(admin, "lobby", ASKING)
-    async with running(server):
-        for event in detections([ACROSS], 14):
-            of = msgspec.structs.replace(event.segment, epoch=epoch)
-            await publish(admin, [msgspec.structs.replace(event, segment=of)])
-        found = await until(admin, lambda f: incidents(f, "end"))
-    stored = await admin.jetstream().get_last_msg(names.VLM, "jobs.vlm.verify.lobby")
-    job = jobs.decode(stored.subject or "", stored.data or b"")
-    assert isinstance(job, jobs.Verify) and job.incident == incidents([e for _, e in found], "start")[0].incident
-
-
-async def test_an_invalid_verdict_blocks_nothing(server: NatsServer, admin: Client) -> None:
-    await use(admin, "lobby", ASKING)
-    js = admin.jetstream()
-    async with running(server):
-        await publish(admin, detections([ACROSS], 7))
-        (begun,) = incidents([e for _, e in await until(admin, lambda f: incidents(f, "start"))], "start")
-        for payload in (b"", b"\xff", b"[" * 100_000, b"{}", events.encode(verdict(begun, "rejected"))):
-            await js.publish("events.verdicts.yard", payload, headers={"Status": "404"})
-        await tell(admin, verdict(begun, "confirmed"))
-        found = [e for _, e in await until(admin, lambda f: any(isinstance(e, Alert) for e in f))]
-    assert [i.verification for i in incidents(found, "update")] == ["confirmed"]
 
 
 async def test_a_replay_for_another_service_is_skipped(server: NatsServer, admin: Client) -> None:

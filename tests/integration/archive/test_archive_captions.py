@@ -6,20 +6,12 @@ import asyncio
 import datetime as dt
 import itertools
 import json
-import os
 import shutil
-import signal
-import subprocess
-from base64 import b64decode
-from collections import Counter
-from collections.abc import AsyncIterator
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,90 +29,19 @@ from shared.recordings import ledger as ledgers
 from shared.recordings.ledger import Ledger
 from shared.recordings.policy import camera_key
 from shared.video.decode import decode
-from tests.support.processes.command_line import COMMAND
-from tests.support.servers import tiny_vlm, vllm_process
 from tests.support.servers.openai_server import OpenAiServer, refused
 from tests.support.servers.openai_server import respond as stream
 from tests.support.video.video_world import pixels
-from tests.support.waiting import patience_s, until
+from tests.support.waiting import patience_s
 from tests.support.worlds.archive_world import BEGIN, command, store, table
+from tests.support.worlds.caption_runs import EVERY_S, SECOND, World, world
 from tests.support.worlds.jobs_world import ask, fronting, worker
 from tests.support.worlds.runs import stored
 from tidegate.archive import rows
-from tidegate.archive.frames.decoding import FILE_MISSING
 from tidegate.demo import clips, footage
 from tidegate.local.server import NatsServer
 
-__all__ = ["store"]
-
-EVERY_S = 5
-# Delays a run to some seconds.
-SLOW_S = 0.3
-SECOND = dt.timedelta(seconds=1)
-
-
-class Model(OpenAiServer):
-    """A model that replies with the number of pictures. requests: the question and the pictures of each."""
-
-    def __init__(self) -> None:
-        super().__init__(then=self._answer)
-        self.requests: list[tuple[str, list[bytes]]] = []
-        self.delay_s = 0.0
-        self.words = ""
-
-    async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        content = body["messages"][0]["content"]
-        urls = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
-        self.requests.append((content[-1]["text"], [b64decode(url.partition(",")[2]) for url in urls]))
-        await asyncio.sleep(self.delay_s)
-        return await stream(request, self.words or f"{len(urls)} pictures.")
-
-
-class World:
-    """A model, and commands that find it. output: where their results go."""
-
-    def __init__(self, model: Model, store: Path, folder: Path) -> None:
-        self.model, self.output = model, folder / "out"
-        self.environment = {"TIDEGATE_DATA": str(folder / "data"), "VLM_URL": model.url}
-        self._store = store
-
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
-        return subprocess.Popen(
-            [*COMMAND, *arguments],
-            env=environment | self.environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def run(self, *options: str, store: Path | None = None) -> list[str]:
-        """A run of captions alone."""
-        every = () if "--caption-every" in options else ("--caption-every", str(EVERY_S))
-        where = ("--output", str(self.output))
-        return command(store or self._store, *where, "--model", "none", "--caption", *every, *options)
-
-    def resume(self) -> list[str]:
-        return ["reanalyze", "--resume", str(self.output)]
-
-    async def done(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        """The output of a command."""
-        process = self.begin(*arguments)
-        out, err = await asyncio.to_thread(process.communicate, timeout=patience_s())
-        assert process.returncode == code and "Traceback" not in err, err
-        return out, err
-
-    def captions(self) -> list[dict[str, Any]]:
-        return table(self.output, "captions")
-
-
-@pytest_asyncio.fixture
-async def world(store: Path, tmp_path: Path) -> AsyncIterator[World]:
-    async with Model() as model:
-        yield World(model, store, tmp_path)
-
-
-# ---- stretches
+__all__ = ["store", "world"]
 
 
 @given(
@@ -217,9 +138,6 @@ async def test_cameras_keep_their_own_settings_unless_options_say_otherwise(
     assert "give --caption-every" in output
 
 
-# ---- together with the other work of a run
-
-
 @pytest.mark.slow
 async def test_captions_run_together_with_detections(world: World) -> None:
     world.model.words = "<script>alert(1)</script> & so on"
@@ -291,131 +209,6 @@ async def test_nothing_starts_without_a_model(world: World) -> None:
     assert not (world.output / "plan.json").exists()
 
 
-# ---- killed processes
-
-
-async def until_captioned(world: World, process: subprocess.Popen[str], count: int) -> None:
-    """Wait until the model has `count` requests, those of the measurement included."""
-    await until(lambda: len(world.model.requests) >= count or process.poll() is not None)
-    assert process.poll() is None, "it was to be killed, too"
-
-
-def each_once(world: World) -> bool:
-    found = world.captions()
-    return len({row["id"] for row in found}) == len(found) > 70 and all(row["text"] for row in found)
-
-
-@pytest.mark.slow
-async def test_a_killed_run_is_resumed_and_each_stretch_is_captioned_once(world: World) -> None:
-    """One a second: of 40 stretches of a camera 32 are one object, which is not written again."""
-    world.model.delay_s = SLOW_S
-    process = world.begin(*world.run("--caption-every", "1"))
-    await until(lambda: bool(list((world.output / "captions").rglob("*.parquet"))) or process.poll() is not None)
-    assert process.poll() is None
-    process.kill()
-    await asyncio.to_thread(process.communicate, timeout=patience_s())
-    whole = {path: path.stat().st_mtime_ns for path in (world.output / "captions").rglob("*.parquet")}
-    world.model.delay_s = 0.0
-    before = len(world.model.requests)
-    out, _ = await world.done(*world.resume())
-    assert each_once(world) and {path: path.stat().st_mtime_ns for path in whole} == whole
-    again = len(world.model.requests) - before
-    assert again < len(world.captions()) - 32 + 20, "what was written is not done again, but for the measurement"
-    # Another resume has no work and makes no request.
-    before = len(world.model.requests)
-    await world.done(*world.resume())
-    assert len(world.model.requests) == before
-    assert f"{len(world.captions())} captions by fake" in out
-
-
-@pytest.mark.slow
-async def test_ctrl_c_and_a_lost_model_end_the_run_with_the_resume_command(world: World) -> None:
-    world.model.delay_s = SLOW_S
-    process = world.begin(*world.run("--caption-every", "1"))
-    await until_captioned(world, process, 30)
-    process.send_signal(signal.SIGINT)
-    _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
-    assert process.returncode == 130 and f"--resume {world.output}" in output and "Traceback" not in output
-    before = len(world.model.requests)
-    world.environment["VLM_OUTAGE_TIMEOUT_S"] = "3"
-    process = world.begin(*world.resume())
-    await until_captioned(world, process, before + 20)
-    await world.model.__aexit__()
-    _, output = await asyncio.to_thread(process.communicate, timeout=patience_s())
-    assert process.returncode == 1 and "can't be reached" in output and f"--resume {world.output}" in output
-    await world.model.__aenter__()
-    await world.done(*world.resume())
-    assert each_once(world)
-
-
-@pytest.mark.slow
-async def test_one_refusal_is_reported_and_refusal_of_all_ends_the_run(world: World) -> None:
-    seen = 0
-
-    async def some(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        nonlocal seen
-        seen += 1
-        # After those of the measurement.
-        return await (refused(400, "not this one")(request, body) if seen == 12 else world.model._answer(request, body))
-
-    world.model.then = some
-    out, _ = await world.done(*world.run("--camera", "alley"))
-    failed = Counter(row["failed"] for row in world.captions())
-    assert failed[None] == len(world.captions()) - 1 and sum("not this one" in (why or "") for why in failed) == 1
-    assert "1 could not be: 'failed' in captions says why" in out
-    assert "1 of its stretches could not be captioned" in (world.output / "report.html").read_text()
-
-    async def none(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        nonlocal seen
-        seen += 1
-        return await (refused(400, "none")(request, body) if seen > 10 else world.model._answer(request, body))
-
-    seen, world.model.then = 0, none
-    shutil.rmtree(world.output)
-    _, output = await world.done(*world.run("--caption-every", "1"), code=1)
-    assert "16 captions failed one after the other" in output and f"--resume {world.output}" in output
-
-
-@pytest.mark.slow
-async def test_another_model_cannot_resume_the_run(world: World) -> None:
-    world.model.delay_s = SLOW_S
-    process = world.begin(*world.run("--caption-every", "1"))
-    await until_captioned(world, process, 20)
-    process.kill()
-    await asyncio.to_thread(process.communicate, timeout=patience_s())
-    world.model.models = ["better"]
-    _, output = await world.done(*world.resume(), code=1)
-    assert "captioned by fake" in output and "better" in output and "begin another run" in output
-
-
-@pytest.mark.slow
-async def test_missing_or_damaged_video_is_reported(world: World, store: Path, tmp_path: Path) -> None:
-    copied = tmp_path / "recordings"
-    shutil.copytree(store, copied)
-    first, second, *_ = sorted((copied / "alley").rglob("*.mp4"))
-    first.unlink()
-    data = bytearray(second.read_bytes())
-    data[20_000:] = bytes(len(data) - 20_000)
-    second.write_bytes(data)
-    await world.done(*world.run(store=copied))
-    failed = [row for row in world.captions() if row["failed"]]
-    assert {row["camera"] for row in failed} == {"alley"}
-    assert FILE_MISSING in {row["failed"] for row in failed} and all(not row["text"] for row in failed)
-    assert len([row for row in world.captions() if row["camera"] == "crossing" and row["text"]]) >= 8
-
-
-@pytest.mark.slow
-async def test_the_key_of_the_model_is_in_no_output(world: World) -> None:
-    world.environment["VLM_KEY"] = "s3cr3t-of-the-model"
-    out, err = await world.done(*world.run("--camera", "alley"))
-    assert set(world.model.keys) == {"Bearer s3cr3t-of-the-model"}
-    written = b"".join(path.read_bytes() for path in world.output.rglob("*") if path.is_file())
-    assert "s3cr3t" not in out + err and b"s3cr3t" not in written
-
-
-# ---- events
-
-
 @pytest.mark.slow
 async def test_captions_of_a_run_are_summarised_where_live_has_none(
     world: World, server: NatsServer, admin: Client
@@ -453,40 +246,3 @@ async def test_captions_of_a_run_are_summarised_where_live_has_none(
     async with OpenAiServer(then=answer) as model, fronting(server), worker(server, model.url):
         found = await ask(admin, kind="summarize", camera="alley", **span)
     assert (found["text"], found["captions"]) == (f"[{len(captions) - 3}, 1, 1]", len(captions) - 1)
-
-
-# ---- by a vLLM of its own
-
-
-@pytest.mark.slow
-@pytest.mark.vllm
-@pytest.mark.alone
-@pytest.mark.xdist_group("computing")
-@pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm")
-async def test_a_vllm_of_the_run_may_die_and_ends_with_the_run(world: World) -> None:
-    """Both loads take longer than the permitted outage of an endpoint."""
-    seed = f"--seed={os.getpid()}"
-    del world.environment["VLM_URL"]
-    world.environment |= tiny_vlm.ENV | {
-        "VLM_PYTHON": str(vllm_process.PYTHON),
-        "VLM_MODEL": str(vllm_process.MODEL),
-        "VLLM_ARGS": " ".join((*tiny_vlm.ARGS, seed)),
-        "VLM_MAX_TOKENS": "200",
-        "VLM_CONTEXT": "8192",
-        "VLM_FRAMES": "4",
-        "VLM_SIZE": "224",
-    }
-    process = world.begin(*world.run("--caption-every", "1"))
-    await until(lambda: (world.output / "plan.json").exists() or process.poll() is not None)
-    (server,) = await asyncio.to_thread(_pids, seed)
-    os.kill(server, signal.SIGKILL)
-    out, err = await asyncio.to_thread(process.communicate, timeout=3 * patience_s())
-    assert process.returncode == 0 and "captions by tiny-random-untrained" in out, err
-    assert err.count(" starting ") == 2 and each_once(world)
-    assert not await asyncio.to_thread(_pids, seed)
-
-
-def _pids(argument: str) -> list[int]:
-    """The process of the server itself, without its workers."""
-    found = subprocess.run(["pgrep", "-f", f"api_server .*{argument}"], capture_output=True, text=True, check=False)
-    return [int(pid) for pid in found.stdout.split()]

@@ -3,101 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
-import io
-import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from PIL import Image as Pillow
 
-import services.cv.__main__ as cv
-import services.embed.__main__ as embed
-from services.cv.settings import CvSettings
-from services.embed.settings import EmbedSettings
-from services.ingest.cutting.piece import Piece
-from shared import bus
 from shared.bus.log import Log
-from shared.client import dlq
-from shared.contract import events, names, topology
+from shared.contract import events, names
 from shared.contract.events import (
-    DetectedObject,
-    Detections,
     EmbeddingsRevision,
-    Frame,
     Quality,
-    SegmentRef,
-    Timing,
 )
-from shared.contract.segment import Segment, to_headers
-from shared.models.vectors import Encoded, TextQuery, unpack
-from shared.runtime.errors import BusError
-from shared.runtime.telemetry import Health
+from shared.contract.segment import to_headers
+from shared.models.vectors import Encoded, unpack
 from shared.video.decode import decode
-from tests.support.processes.service import serving, settled
+from tests.support.processes.service import settled
 from tests.support.video.footage import make
 from tests.support.waiting import patience_s
-from tests.support.worlds.embed_world import embeddings, png, publish, running
-from tidegate.demo import clips, footage
+from tests.support.worlds.embed_service import DIMENSION, MODEL, START, jpeg, letters, process, videos
+from tests.support.worlds.embed_world import embeddings, publish, running
+from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
-MODEL, DIMENSION = "efficientnet_lite3", 1280
-START = dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC)
-
-
-@pytest.fixture(scope="session")
-def videos() -> list[Path]:
-    return footage.embedded(footage.cache() / f"footage-{footage.VERSION}")
-
-
-_load = cache(embed.load)
-
-
-@pytest.fixture(autouse=True)
-def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests of one process share the model: no test changes it, and compiling it costs a second of CPU."""
-    monkeypatch.setattr(embed, "load", _load)
-
-
-async def test_the_worker_drains_if_queries_fail(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = await bus.connect(server.settings("embed"), "embed")
-    health, stop = Health(), asyncio.Event()
-
-    async def fail(*_: object) -> None:
-        async with asyncio.timeout(patience_s()):
-            while health.ready:
-                await asyncio.sleep(0.02)
-        raise BusError("no queries")
-
-    monkeypatch.setattr(embed.queries, "answer", fail)
-    with pytest.raises(BusError, match="no queries"):
-        await embed.run(EmbedSettings(embed_infer_threads=2), client, health, stop)
-    assert health.ready == "draining"
-    assert stop.is_set()
-    await client.close()
-
-
-async def letters(client: Client) -> list[dlq.DeadLetter]:
-    return [x async for x in dlq.entries(client)]
-
-
-def jpeg(pixels: Any) -> bytes:
-    out = io.BytesIO()
-    Pillow.fromarray(pixels).save(out, "JPEG", quality=92)
-    return out.getvalue()
-
-
-# ---- from segments
+__all__ = ["videos"]
 
 
 @pytest.mark.slow
@@ -262,233 +195,6 @@ async def test_bad_segments_are_dead_lettered_and_harm_nobody(
     assert sorted(x.stream_seq for x in found) == seqs
     for letter in found:
         assert letter.service == "embed" and bad[seqs.index(letter.stream_seq)][2] in letter.reason
-
-
-# ---- from detections
-
-
-async def with_crops(client: Client) -> None:
-    await topology.apply(client.jetstream(), topology.TopologySettings(embed_crops="detections"))
-
-
-async def detect(client: Client, piece: Piece, seq: int, *objects: DetectedObject, **changes: Any) -> int:
-    """A detections event of a segment published before as the camera `lobby`, at five frames a second."""
-    head: Segment = piece.segment
-    event = Detections(
-        camera="lobby",
-        segment=SegmentRef(stream="MEDIA", seq=seq, epoch="e", n=0),
-        start=head.start,
-        duration=head.duration,
-        model="ours",
-        frames=[Frame(time=head.start + dt.timedelta(seconds=n / 5), objects=list(objects)) for n in range(5)],
-        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
-    )
-    event = msgspec.structs.replace(event, **changes)
-    headers = events.headers(event, id=f"cv/ours/{seq}/{json.dumps(changes, default=str)}", source="test")
-    return (await client.jetstream().publish("events.detections.lobby", events.encode(event), headers=headers)).seq
-
-
-@pytest.mark.slow
-async def test_objects_of_cv_are_embedded(server: NatsServer, admin: Client, videos: list[Path]) -> None:
-    """The real detector, the real durable: one event each, of the whole frame and of its people and bicycles."""
-    await with_crops(admin)
-    pieces = clips.pieces(videos[0], "lobby")[:4]
-    for n, piece in enumerate(pieces):
-        await publish(admin, piece, n)
-    async with serving(server, "cv", cv.run, CvSettings(cv_infer_threads=2)):
-        await settled(admin, consumer="cv")
-    detections = {}
-    for seq in range(1, 5):
-        raw = await admin.jetstream().get_msg("EVENTS", seq, direct=True)
-        detections[seq] = msgspec.json.decode(raw.data or b"", type=Detections)
-    async with running(server, embed_crops="detections", embed_max_crops=3):
-        await settled(admin, stream="EVENTS")
-    found = await embeddings(admin)
-    assert sorted(id for id, _ in found) == [f"embed/{MODEL}/EVENTS/{seq}" for seq in range(1, 5)]
-    cut_out = 0
-    for id, event in found:
-        detected = detections[int(id.rpartition("/")[2])]
-        assert (event.segment, event.start, event.camera) == (detected.segment, detected.start, "lobby")
-        whole, *objects = event.vectors
-        assert (whole.label, whole.box, whole.time) == (None, None, detected.frames[0].time)
-        assert len(objects) <= 3 and all(v.time == whole.time for v in objects)
-        for vector in objects:
-            of = DetectedObject(label=vector.label or "", score=vector.score or 0, box=vector.box or (0, 0, 0, 0))
-            assert of in detected.frames[0].objects
-            assert np.linalg.norm(unpack(vector.vector, DIMENSION)) == pytest.approx(1, abs=2e-3)
-        cut_out += len(objects)
-    assert cut_out >= 4
-
-
-async def test_a_crop_shows_the_content_of_its_box(server: NatsServer, admin: Client, videos: list[Path]) -> None:
-    """Its vector equals that of a request for the same crop, made here, at each analysed time."""
-    await with_crops(admin)
-    piece = clips.pieces(videos[0], "lobby")[0]
-    seq = await publish(admin, piece, 0)
-    left = DetectedObject(label="left", score=0.9, box=(0.0, 0.0, 0.25, 0.9))
-    tiny = DetectedObject(label="tiny", score=0.95, box=(0.5, 0.5, 0.51, 0.52))
-    await detect(admin, piece, seq, left, tiny)
-    async with running(server, embed_crops="detections", embed_fps=5):
-        await settled(admin, stream="EVENTS")
-        ((_, event),) = await embeddings(admin)
-        assert [v.label for v in event.vectors] == [None, "left"] * 5
-        pictures = decode(piece.payload, fps=5).pictures
-        for n, picture in enumerate(pictures):
-            height, width = picture.pixels.shape[:2]
-            side = round(0.9 * height)
-            x = max(0, round(0.125 * width - side / 2))
-            answer = await admin.request(
-                names.EMBED_IMAGE, png(picture.pixels[:side, x : x + side]), timeout=patience_s()
-            )
-            by_hand = unpack(msgspec.json.decode(answer.data, type=Encoded).vector, DIMENSION)
-            whole, crop = (unpack(v.vector, DIMENSION) for v in event.vectors[2 * n : 2 * n + 2])
-            assert crop @ by_hand > 0.98 > whole @ by_hand
-
-
-async def test_unjoinable_detections_are_dead_lettered_and_replayable(
-    server: NatsServer, admin: Client, videos: list[Path]
-) -> None:
-    await with_crops(admin)
-    js = admin.jetstream()
-    piece = clips.pieces(videos[0], "lobby")[0]
-    missing, other = await publish(admin, piece, 0), await publish(admin, piece, 1)
-    await js.delete_msg("MEDIA", missing)
-    elsewhere = SegmentRef(stream="VLM", seq=1, epoch="e", n=0)
-    bad = {
-        await detect(admin, piece, missing): f"its segment {missing} of MEDIA has expired",
-        await detect(admin, piece, other): f"sequence {other} of MEDIA is another segment",
-        await detect(admin, piece, other, segment=elsewhere): "one of MEDIA is expected",
-        (await js.publish("events.detections.lobby", b"{}")).seq: "not an event of detections",
-        # The detections exist before the segment, as after a restore.
-        await detect(admin, piece, 3): "its segment 3 of MEDIA has expired",
-    }
-    async with running(server, embed_crops="detections"):
-        await settled(admin, stream="EVENTS")
-        found = {x.stream_seq: x for x in await letters(admin)}
-        assert sorted(found) == sorted(bad)
-        for seq, reason in bad.items():
-            assert reason in found[seq].reason and found[seq].service == "embed" and found[seq].stream == "EVENTS"
-        assert await embeddings(admin) == []
-        restored = to_headers(msgspec.structs.replace(piece.segment, epoch="e", n=0)) | {"Nats-Msg-Id": "restored"}
-        assert (await js.publish("media.lobby", piece.payload, headers=restored)).seq == 3
-        replayed = await dlq.replay(admin, found[max(bad)])
-        await settled(admin, stream="EVENTS")
-        ((id, event),) = await embeddings(admin)
-    # The id is of the original, not of its replay.
-    assert replayed > max(bad) and id == f"embed/{MODEL}/EVENTS/{max(bad)}"
-    assert event.segment.seq == 3 and len(event.vectors) == 1
-
-
-async def test_an_unresponsive_stream_is_not_blamed_on_the_event(
-    server: NatsServer, admin: Client, videos: list[Path]
-) -> None:
-    await with_crops(admin)
-    js = admin.jetstream()
-    media = (await js.stream_info("MEDIA")).config
-    await js.delete_stream("MEDIA")
-    piece = clips.pieces(videos[0], "lobby")[0]
-    await detect(admin, piece, 1)
-    async with running(server, embed_crops="detections"):
-        await asyncio.sleep(0.5)
-        await js.add_stream(media)
-        assert await publish(admin, piece, 0) == 1
-        await settled(admin, stream="EVENTS")
-    assert await letters(admin) == []
-    assert [len(event.vectors) for _, event in await embeddings(admin)] == [1]
-
-
-# ---- queries
-
-
-def problem(answer: Msg) -> tuple[str, str]:
-    headers = answer.headers or {}
-    return headers.get("Nats-Service-Error-Code", ""), headers.get("Nats-Service-Error", "")
-
-
-async def test_queries_are_discovered_answered_and_counted(server: NatsServer, admin: Client) -> None:
-    grey = png(np.full((90, 160, 3), 120, np.uint8))
-    async with running(server):
-        ping = json.loads((await admin.request("$SRV.PING.tidegate-embed", b"", timeout=patience_s())).data)
-        assert ping["metadata"] == {"model": MODEL, "dimension": str(DIMENSION)}
-        info = json.loads((await admin.request("$SRV.INFO.tidegate-embed", b"", timeout=patience_s())).data)
-        assert {e["subject"] for e in info["endpoints"]} == {names.EMBED_TEXT, names.EMBED_IMAGE}
-        answer = await admin.request(names.EMBED_IMAGE, grey, timeout=patience_s())
-        encoded = msgspec.json.decode(answer.data, type=Encoded)
-        assert (encoded.model, encoded.dimension) == (MODEL, DIMENSION)
-        assert np.linalg.norm(unpack(encoded.vector, DIMENSION)) == pytest.approx(1, abs=2e-3)
-        for subject, data, code, sentence in (
-            (names.EMBED_IMAGE, b"", "400", "no picture"),
-            (names.EMBED_IMAGE, b"<svg/>", "400", "a JPEG, PNG, WebP or BMP is expected"),
-            (names.EMBED_IMAGE, grey[:100], "400", "can't be decoded"),
-            (names.EMBED_IMAGE, png(np.zeros((8001, 8001), np.uint8)), "400", "over 64 megapixels"),
-            (names.EMBED_TEXT, b"a tram", "400", 'JSON such as {"text":'),
-            (names.EMBED_TEXT, b'{"text": 1}', "400", "Expected `str`"),
-            (names.EMBED_TEXT, b'{"text": "a", "k": 1}', "400", "`k`"),
-            (names.EMBED_TEXT, b'{"text": "  "}', "400", "is empty"),
-            (names.EMBED_TEXT, msgspec.json.encode(TextQuery(text="a" * 2001)), "400", "2000 are the most"),
-            (names.EMBED_TEXT, b'{"text": "a tram"}', "422", "set EMBED_MODEL to a CLIP model such as ViT-B-32"),
-        ):
-            found = problem(await admin.request(subject, data, timeout=patience_s()))
-            assert found[0] == code and sentence in found[1], (subject, data[:30], found)
-        stats = json.loads((await admin.request("$SRV.STATS.tidegate-embed", b"", timeout=patience_s())).data)
-        counted = {e["subject"]: (e["num_requests"], e["num_errors"]) for e in stats["endpoints"]}
-        assert counted == {names.EMBED_IMAGE: (5, 4), names.EMBED_TEXT: (6, 6)}
-        assert len({e["queue_group"] for e in stats["endpoints"]}) == 1
-
-
-@pytest.mark.slow
-async def test_all_of_many_queries_are_answered_during_work(
-    server: NatsServer, admin: Client, videos: list[Path]
-) -> None:
-    pieces = clips.pieces(videos[0], "lobby")
-    pictures = [png(np.full((64, 64, 3), n * 12, np.uint8)) for n in range(20)]
-    async with running(server):
-        alone = [(await admin.request(names.EMBED_IMAGE, p, timeout=patience_s())).data for p in pictures]
-        for n, piece in enumerate(pieces):
-            await publish(admin, piece, n)
-        answers = await asyncio.gather(*(admin.request(names.EMBED_IMAGE, p, timeout=patience_s()) for p in pictures))
-        await settled(admin)
-        assert [a.data for a in answers] == alone
-        assert len(await embeddings(admin)) == len(pieces)
-
-
-@contextlib.asynccontextmanager
-async def process(server: NatsServer, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.embed", env=os.environ | server.environment("embed") | env
-    )
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.kill()
-        await child.wait()
-
-
-async def answered(client: Client, subject: str, data: bytes) -> Msg:
-    """The first answer, however long the process takes to come up."""
-    async with asyncio.timeout(patience_s()):
-        while True:
-            with contextlib.suppress(Exception):
-                return await client.request(subject, data, timeout=5)
-            await asyncio.sleep(0.1)
-
-
-async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
-    server: NatsServer, admin: Client, videos: list[Path]
-) -> None:
-    await publish(admin, clips.pieces(videos[0], "lobby")[0], 0)
-    beats = await admin.subscribe("scale.>")
-    async with process(server, EMBED_MODE="queries") as child:
-        answer = await answered(admin, names.EMBED_IMAGE, png(np.zeros((9, 9, 3), np.uint8)))
-        assert msgspec.json.decode(answer.data, type=Encoded).model == MODEL
-        await asyncio.sleep(1.5)
-        child.terminate()
-        async with asyncio.timeout(patience_s()):
-            assert await child.wait() == 0
-    info = await admin.jetstream().consumer_info("MEDIA", "embed")
-    assert (info.num_pending, info.num_ack_pending) == (1, 0)
-    assert beats.pending_msgs == 0
 
 
 @pytest.mark.slow

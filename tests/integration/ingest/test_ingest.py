@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import itertools
 import json
-import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NoKeysError
 
 from shared.client import registry
 from shared.contract import segment as segments
@@ -24,43 +20,14 @@ from shared.contract.segment import Segment
 from shared.runtime.ports import free_port
 from tests.support.processes.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
 from tests.support.video import footage
-from tests.support.video.rtsp_server import serving
 from tests.support.waiting import LONGEST_S, patience_s, until
+from tests.support.worlds.ingest_server import LEASE_S, SECRET, leases, looped, rtsp, stored_segments, until_live
 from tidegate.local.server import NatsServer
 
-__all__ = ["bus", "start"]
+__all__ = ["bus", "rtsp", "start"]
 
 # One camera server, whose video takes seconds to make.
 pytestmark = pytest.mark.xdist_group("ingest")
-
-# Seconds: the default.
-LEASE_S = 5.0
-SECRET = "s3cr3t-p%40ss"
-
-
-@pytest.fixture(scope="module")
-def rtsp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a camera server: `short` (GOP 1 s), `long` (GOP 4 s), `hevc`, `sound` (with audio)."""
-    folder = tmp_path_factory.mktemp("cameras")
-    footage.make(folder / "short.mp4", gop=25)
-    footage.make(folder / "long.mp4", gop=100)
-    footage.make(folder / "hevc.mp4", codec="libx265", gop=50)
-    footage.make(folder / "sound.mp4", gop=25, audio=True)
-    with serving(folder, folder / "log") as url:
-        yield url
-
-
-def looped(rtsp: str, name: str) -> str:
-    return f"{rtsp}/{name}.mp4?play_count=0"
-
-
-async def leases(admin: Client) -> dict[str, str]:
-    kv = await admin.jetstream().key_value("leases")
-    try:
-        keys = await kv.keys()
-    except NoKeysError:
-        return {}
-    return {k: ((await kv.get(k)).value or b"").decode() for k in keys}
 
 
 @pytest.mark.slow
@@ -173,31 +140,13 @@ async def test_server_restart_under_load_loses_nothing(
     async with asyncio.timeout(patience_s()):
         while min(sum(s.duration for s in stored if s.camera == name) for name in names) <= LEASE_S + 5:
             await asyncio.sleep(0.5)
-            stored = await _stored(admin.jetstream())
+            stored = await stored_segments(admin.jetstream())
     assert ingest.stop() == 0
-    stored = await _stored(admin.jetstream())
+    stored = await stored_segments(admin.jetstream())
     for name in names:
         got = [s for s in stored if s.camera == name]
         assert len({s.epoch for s in got}) == 1, "not reconnected to the camera"
         assert [s.n for s in got] == list(range(len(got))), "in order, without gap or repeat"
-
-
-async def _stored(js: Any) -> list[Segment]:
-    info = await js.stream_info("MEDIA")
-    out = []
-    for seq in range(info.state.first_seq, info.state.last_seq + 1):
-        message = await js.get_msg("MEDIA", seq=seq, direct=True)
-        out.append(segments.from_headers(message.headers))
-    return out
-
-
-async def until_live(admin: Client, cameras: set[str]) -> None:
-    """Wait until video filmed from now on is stored. Older buffered segments are then stored or dropped."""
-    now, live = time.time(), set[str]()
-    async with asyncio.timeout(patience_s()):
-        while live != cameras:
-            await asyncio.sleep(0.5)
-            live = {s.camera for s in await _stored(admin.jetstream()) if s.start.timestamp() > now}
 
 
 @pytest.mark.slow
@@ -216,7 +165,7 @@ async def test_buffer_is_bounded_and_drops_are_counted(
     assert dropped >= 1
     assert ingest.metric("tidegate_ingest_dropped_segments_total") == dropped
     assert ingest.stop() == 0
-    stored = await _stored(admin.jetstream())
+    stored = await stored_segments(admin.jetstream())
     last = max(s.n for s in stored)
     assert last + 1 - len(stored) == dropped, "each segment is stored or counted"
     sequence = {s.n: s for s in stored}
@@ -242,112 +191,10 @@ async def test_the_total_buffer_of_cameras_is_bounded(
     await until_live(admin, set(names))
     lost = {n: ingest.metric(dropped, camera=n) for n in names}
     assert ingest.stop() == 0
-    stored = await _stored(admin.jetstream())
+    stored = await stored_segments(admin.jetstream())
     for name in names:
         got = [s.n for s in stored if s.camera == name]
         assert max(got) + 1 - len(got) == lost[name], "each segment is stored or counted"
-
-
-@pytest.mark.slow
-async def test_two_processes_share_and_take_over(
-    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    names = [f"cam{i}" for i in range(5)]
-    for name in names:
-        await add(admin, name, looped(rtsp, "short"))
-    first = start()
-    await until(lambda: all(bus.states(n) == ["online"] for n in names))
-    second = start()
-    await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 3)
-    await until(lambda: second.metric("tidegate_ingest_cameras_online") == 2)
-    owners = await leases(admin)
-    assert sorted(k for k in owners if k.startswith("camera.")) == [f"camera.{n}" for n in names]
-    victims = [k.removeprefix("camera.") for k, v in owners.items() if f"-{second.process.pid}-" in v]
-    victims = [v for v in victims if v in names]
-    assert len(victims) == 2
-    await until(lambda: all(len({s.epoch for s in bus.of(v)}) == 2 for v in victims))
-    second.process.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
-    await until(lambda: first.metric("tidegate_ingest_cameras_owned") == 5)
-    await until(lambda: all(any(t > killed + 1 for s, _, t in bus.segments if s.camera == v) for v in victims))
-    # Never two together: an epoch is over once another follows it.
-    for name in names:
-        order = [s.epoch for s in sorted(bus.of(name), key=lambda s: s.start)]
-        assert len(list(dict.fromkeys(order))) == len([e for i, e in enumerate(order) if i == 0 or order[i - 1] != e])
-        assert_gapless(bus.of(name))
-    assert first.stop() == 0
-
-
-async def test_a_process_takes_at_most_its_limit_of_cameras(
-    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    names = [f"cam{i}" for i in range(5)]
-    for name in names:
-        await add(admin, name, looped(rtsp, "short"))
-    first = start(INGEST_MAX_CAMERAS="3")
-    await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 2)
-    assert first.metric("tidegate_ingest_cameras_owned") == 3
-    assert "run another ingest, or raise INGEST_MAX_CAMERAS" in first.log
-    start(INGEST_MAX_CAMERAS="3")
-    await until(lambda: all(bus.of(name) for name in names))
-    await until(lambda: first.metric("tidegate_ingest_cameras_waiting") == 0)
-
-
-@pytest.mark.slow
-async def test_a_new_camera_gets_a_place_despite_dead_ones(
-    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    dead = [f"dead{i}" for i in range(6)]
-    for name in dead:
-        await add(admin, name, f"rtsp://127.0.0.1:{free_port(0)}/x")
-    ingest = start(INGEST_MAX_CAMERAS="2")
-    await until(lambda: ingest.metric("tidegate_ingest_cameras_waiting") >= 4)
-    await add(admin, "live", looped(rtsp, "short"))
-    await until(lambda: bus.of("live"))
-    await until(lambda: all(bus.states(name) for name in dead))
-    tries = ingest.metric("tidegate_ingest_reconnects_total")
-    await until(lambda: ingest.metric("tidegate_ingest_reconnects_total") >= tries + 3)
-    assert ingest.metric("tidegate_ingest_cameras_owned") <= 2
-    assert ingest.log.count("no room for more cameras") == 1
-    assert [bus.states(name) for name in dead] == [["offline"]] * 6, "each is said once, however often it is tried"
-    assert bus.states("live") == ["online"]
-
-
-@pytest.mark.slow
-async def test_a_larger_process_takes_the_cameras_beyond_smaller_ones(
-    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    names = [f"cam{i}" for i in range(5)]
-    large, small = start(INGEST_MAX_CAMERAS="4"), start(INGEST_MAX_CAMERAS="1")
-    for name in names:
-        await add(admin, name, looped(rtsp, "short"))
-    await until(lambda: all(bus.of(name) for name in names))
-    assert [p.metric("tidegate_ingest_cameras_owned") for p in (large, small)] == [4, 1]
-
-
-async def test_a_frozen_process_publishes_nothing_after_its_lease(
-    admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    await add(admin, "cam", looped(rtsp, "short"))
-    first = start()
-    await until(lambda: len(bus.of("cam")) >= 2)
-    frozen = bus.of("cam")[-1].epoch
-    first.process.send_signal(signal.SIGSTOP)
-    second = start()
-    await until(lambda: second.metric("tidegate_ingest_cameras_online") == 1)
-    # Online comes before the first segment.
-    await until(lambda: bus.of("cam")[-1].epoch != frozen)
-    epoch = bus.of("cam")[-1].epoch
-    at = len(bus.of("cam"))
-    first.process.send_signal(signal.SIGCONT)
-    await until(lambda: "another process has taken the camera" in first.log)
-    came = len(bus.of("cam"))
-    await until(lambda: len(bus.of("cam")) >= came + 3)
-    late = [s for s in bus.of("cam")[at:] if s.epoch != epoch]
-    begins = next(s.start for s in bus.of("cam") if s.epoch == epoch)
-    assert all(s.start.timestamp() + s.duration <= begins.timestamp() for s in late), "what the other one has not"
-    assert first.metric("tidegate_ingest_cameras_owned") + second.metric("tidegate_ingest_cameras_owned") == 1
-    assert (first.stop(), second.stop()) == (0, 0)
 
 
 async def test_credentials_are_in_no_output(admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str) -> None:
@@ -398,58 +245,6 @@ async def test_a_file_of_another_codec_is_reported_with_the_remedy(
     await add(admin, "old", footage.make(tmp_path / "old.mp4", codec="mpeg4").as_uri())
     await until(lambda: bus.states("old") == ["offline"])
     assert bus.events[-1]["reason"].startswith("the video is mpeg4: convert it (ffmpeg ")
-
-
-async def away_from(server: NatsServer, admin: Client, ingest: Ingest, rtsp: str) -> dt.datetime:
-    """Stop the server of an ingest with a camera; return the time of the stop."""
-    await add(admin, "cam", looped(rtsp, "short"))
-    await until(lambda: "camera online" in ingest.log)
-    await server.stop()
-    return dt.datetime.now(dt.UTC)
-
-
-@pytest.mark.slow
-async def test_a_stop_stores_the_buffer_once_the_server_is_back(
-    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    """Regression: both restart in one rollout, and ingest dropped the whole buffer after 3 s."""
-    ingest = start(INGEST_GRACE_S="60")
-    away_since = await away_from(server, admin, ingest, rtsp)
-    await asyncio.sleep(4)
-    ingest.process.terminate()
-    await until(lambda: "filming until the server is back" in ingest.log)
-    await asyncio.sleep(4)
-    await server.start()
-    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 0
-    await until(lambda: admin.is_connected)
-    stored = await _stored(admin.jetstream())
-    assert_gapless(stored)
-    assert max(s.start for s in stored) > away_since + dt.timedelta(seconds=2)
-
-
-async def test_segments_unstored_at_the_end_are_reported_as_dropped(
-    server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    ingest = start(INGEST_GRACE_S="1")
-    await away_from(server, admin, ingest, rtsp)
-    await until(lambda: ingest.metric("tidegate_ingest_waiting_seconds") > 0)
-    assert ingest.stop() == 0
-    assert "raise INGEST_GRACE_S" in ingest.log
-
-
-async def test_a_second_signal_ends_immediately(
-    server: NatsServer, admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
-) -> None:
-    ingest = start()
-    await add(admin, "cam", looped(rtsp, "short"))
-    await until(lambda: bus.of("cam"))
-    await server.stop()
-    ingest.process.terminate()
-    # The text depends on whether it has noticed the outage yet.
-    await until(lambda: re.search("filming until the server is back|publishing what is buffered", ingest.log))
-    assert ingest.process.poll() is None, "still trying to flush"
-    ingest.process.terminate()
-    assert await asyncio.to_thread(ingest.process.wait, patience_s()) == 1
 
 
 async def test_missing_buckets_are_an_error_with_a_remedy(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import obstore
 import pytest
-import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import from_url
@@ -17,72 +15,26 @@ from obstore.store import from_url
 from services.ingest.cutting.piece import Piece
 from shared.recordings.library import Library
 from shared.recordings.opening import open_store
-from shared.recordings.records import Hour, hour_of
 from shared.recordings.store import Missing, Store, StoreUnavailable
 from shared.recordings.stores import bucket as buckets
 from shared.recordings.stores.bucket import Bucket
 from shared.recordings.stores.folder import Folder
-from shared.recordings.stores.keys import Keys, Secret
 from shared.recordings.stores.sealed import Sealed
-from shared.recordings.stores.sealing import CHUNK, HEAD, TAG
 from shared.runtime.errors import SettingError
 from tests.support.examples import examples
 from tests.support.servers.s3_server import (
     CREDENTIALS,
-    Fault,
     S3Page,
-    cut,
     done_unsaid,
-    failing,
-    hanging,
     moto,
-    of,
     passed,
     refused,
 )
 from tests.support.waiting import until
+from tests.support.worlds.buckets import KEY, bucket, keys, page, sealed_size, store, url
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world
 
-__all__ = ["moto", "second", "world"]
-KEY = "cam/2026-11-29/10/0000-a.mp4"
-
-
-@pytest_asyncio.fixture
-async def page(moto: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Page]:
-    async with S3Page(moto) as page:
-        for name, value in page.environment.items():
-            monkeypatch.setenv(name, value)
-        yield page
-
-
-@pytest_asyncio.fixture
-async def url(page: S3Page) -> str:
-    return f"s3://{await page.bucket()}/of/this/site"
-
-
-@pytest_asyncio.fixture
-async def bucket(url: str) -> AsyncIterator[Bucket]:
-    bucket = Bucket(url)
-    yield bucket
-    await bucket.close()
-
-
-@pytest_asyncio.fixture(params=["folder", "bucket", "encrypted"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, page: S3Page) -> AsyncIterator[Store]:
-    found: Store = Folder(tmp_path) if request.param == "folder" else Bucket(f"s3://{await page.bucket()}/of/this/site")
-    yield Sealed(found, Keys((Secret.new(),)), "RECORDER_KEY_FILE") if request.param == "encrypted" else found
-    await found.close()
-
-
-async def keys(store: Store, prefix: str) -> list[str]:
-    return [one.key for one in await store.list_objects(prefix)]
-
-
-def sealed_size(size: int) -> int:
-    return HEAD + size + -(-size // CHUNK) * TAG
-
-
-# ---- both stores
+__all__ = ["bucket", "moto", "page", "second", "store", "url", "world"]
 
 
 async def test_a_store_returns_what_was_put(store: Store) -> None:
@@ -162,13 +114,13 @@ def test_a_bucket_holds_what_a_folder_holds(
             place = f"s3://{await S3Page(moto).bucket()}/below"
             row: list[Store] = [Folder(tmp_path_factory.mktemp("store")), Bucket(place)]
         found = []
-        for store in row:
+        for each in row:
             for name in names:
-                await store.put(name, [name.encode()])
-            await store.remove(missing)
-            remaining = [one[:2] for one in await store.list_objects(request)]
-            found.append((remaining, [await store.read(key) for key, _ in remaining]))
-            await store.close()
+                await each.put(name, [name.encode()])
+            await each.remove(missing)
+            remaining = [one[:2] for one in await each.list_objects(request)]
+            found.append((remaining, [await each.read(key) for key, _ in remaining]))
+            await each.close()
         assert found[0] == found[1]
 
     asyncio.run(both())
@@ -181,9 +133,6 @@ async def test_an_object_has_its_content_type(bucket: Bucket, url: str, key: str
     await bucket.put(key, [b"x"])
     there = from_url(url, client_options={"allow_http": True})
     assert (await asyncio.to_thread(obstore.get, there, key)).attributes["Content-Type"] == kind
-
-
-# ---- objects in parts
 
 
 @pytest.fixture
@@ -224,188 +173,6 @@ async def test_an_upload_that_fails_at_its_end_is_invisible(url: str, page: S3Pa
     await bucket.close()
 
 
-# ---- faults
-
-Doing = Callable[[Store], Awaitable[object]]
-DOINGS: dict[str, Doing] = {
-    "put": lambda store: store.put(KEY, [b"x"]),
-    "read": lambda store: store.read(KEY),
-    "part": lambda store: store.read(KEY, 1, 2),
-    "nothing": lambda store: store.read(KEY, 1, 1),
-    "remove": lambda store: store.remove([KEY, "cam/b"]),
-    "list_objects": lambda store: store.list_objects("cam"),
-}
-
-
-@pytest.fixture(params=DOINGS)
-def doing(request: pytest.FixtureRequest) -> Doing:
-    return DOINGS[request.param]
-
-
-async def test_a_missing_bucket_is_reported(page: S3Page, doing: Doing) -> None:
-    """Its objects must not count as missing: a caller would begin again without them."""
-    bucket = Bucket("s3://no-such-bucket/below")
-    with pytest.raises(StoreUnavailable) as error:
-        await doing(bucket)
-    assert str(error.value) == (
-        "the bucket of recordings s3://no-such-bucket/below can't be used: there is none: create it, or name another"
-    )
-    await bucket.close()
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "reason"),
-    [
-        (403, "InvalidAccessKeyId", r"it refuses us \(403 InvalidAccessKeyId\): correct the credentials, or let them "),
-        (401, "", r"it refuses us \(401\): correct the credentials"),
-        (400, "ExpiredToken", r"it refuses us \(400 ExpiredToken\)"),
-        (301, "PermanentRedirect", "it is in another region: set AWS_REGION"),
-        (400, "AuthorizationHeaderMalformed", "it is in another region: set AWS_REGION"),
-        (503, "SlowDown", r"it is asked too much \(503 SlowDown\): have its limits raised"),
-        (429, "", r"it is asked too much \(429\)"),
-        (500, "InternalError", r"it fails \(500 InternalError\): look at its own state"),
-        (507, "XMinioStorageFull", r"it is full \(507 XMinioStorageFull\): make room, or keep less"),
-        (418, "Teapot", "418"),
-    ],
-)
-async def test_an_error_of_a_bucket_is_reported_with_its_remedy(
-    url: str, page: S3Page, doing: Doing, status: int, code: str, reason: str
-) -> None:
-    bucket = Bucket(url, ask_s=0.1)
-    page.always = refused(status, code)
-    with pytest.raises(StoreUnavailable, match=rf"^the bucket of recordings {url} can't be used: .*{reason}") as error:
-        await doing(bucket)
-    assert "Debug" not in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 500
-    await bucket.close()
-
-
-async def test_an_absent_or_hung_bucket_is_reported(url: str, page: S3Page, doing: Doing) -> None:
-    bucket = Bucket(url, ask_s=0.5, put_s=0.5)
-    page.always = hanging
-    with pytest.raises(StoreUnavailable, match="it does not answer in time: look at its own state"):
-        await doing(bucket)
-    page.always = None
-    await page.__aexit__()
-    with pytest.raises(StoreUnavailable, match="it can't be reached: is it up, and its endpoint right"):
-        await doing(bucket)
-    await page.__aenter__()
-    await bucket.put(KEY, [b"12345"])
-    await doing(bucket)
-    await bucket.close()
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<Error><Code>" + "A" * 1_000_000,
-        "<Code>\x1b[2J\r\n\u202e" + "B" * 200 + "</Code>",
-        "http://user:hidden@host/" + "x" * 500,
-        "https://host/a?sig=hidden and\x1b[31m more",
-        "Debug source: kind: Timeout",
-        "",
-    ],
-)
-@pytest.mark.parametrize("status", [403, 404, 409, 416, 418, 500])
-async def test_a_foreign_answer_becomes_one_short_sentence(url: str, page: S3Page, status: int, text: str) -> None:
-    bucket = Bucket(url, ask_s=0.1)
-    page.always = failing(status, text)
-    with pytest.raises(StoreUnavailable) as error:
-        await bucket.put(KEY, [b"x"])
-    sentence = str(error.value)
-    assert sentence.isprintable() and "hidden" not in sentence and len(sentence) < 500
-    await bucket.close()
-
-
-async def test_missing_credentials_are_reported(
-    url: str, page: S3Page, doing: Doing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without them the client requests those of the machine's role."""
-    for name in CREDENTIALS.keys() - {"AWS_REGION"}:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", page.environment["AWS_ENDPOINT_URL"])
-    bucket = Bucket(url, ask_s=0.3, put_s=0.3)
-    for fault in (refused(404, ""), refused(403, ""), refused(500, ""), hanging):
-        page.always = fault
-        with pytest.raises(
-            StoreUnavailable, match="no credentials are to be had: set those of its cloud, or give this machine"
-        ):
-            await doing(bucket)
-    await bucket.close()
-
-
-async def test_an_upload_blocks_nobody(bucket: Bucket, page: S3Page) -> None:
-    await bucket.put(KEY, [b"12345"])
-    page.always = of("PUT", hanging)
-    sending = [asyncio.create_task(bucket.put(f"cam/{n}", [b"x"])) for n in range(20)]
-    await until(lambda: sum(request.startswith("PUT") for request in page.requests) > 20)
-    assert await bucket.read(KEY) == b"12345"
-    await bucket.close()
-    page.always = None
-    await page.__aexit__()
-    for task in sending:
-        task.cancel()
-
-
-@pytest.mark.parametrize(
-    "faults",
-    [
-        [refused(503, "SlowDown")] * 3,
-        [refused(500, "InternalError"), refused(429, "")],
-        [done_unsaid],
-        [done_unsaid, refused(503, "SlowDown"), done_unsaid],
-    ],
-)
-async def test_a_transient_error_is_retried(bucket: Bucket, page: S3Page, doing: Doing, faults: list[Fault]) -> None:
-    await bucket.put(KEY, [b"12345"])
-    page.faults = list(faults)
-    await doing(bucket)
-    assert page.faults == []
-
-
-async def test_an_interrupted_answer_is_read_to_its_end(bucket: Bucket, page: S3Page) -> None:
-    data = os.urandom(1_000_000)
-    await bucket.put(KEY, [data])
-    page.faults = [cut]
-    assert await bucket.read(KEY) == data
-    page.faults = [cut]
-    assert await bucket.read(KEY, 1000, 900_000) == data[1000:900_000]
-
-
-async def test_an_unclear_404_makes_a_check_of_the_bucket(bucket: Bucket, page: S3Page) -> None:
-    page.faults = [refused(404, "")]
-    with pytest.raises(Missing):
-        await bucket.read("cam/b")
-    page.faults = [refused(404, ""), refused(404, "NoSuchBucket")]
-    with pytest.raises(StoreUnavailable, match="there is none: create it"):
-        await bucket.read("cam/b")
-
-
-async def test_all_objects_are_removed_even_if_a_missing_one_is_an_error(bucket: Bucket, page: S3Page) -> None:
-    """As with Google Cloud Storage and Azure, where removal is one by one."""
-    for n in range(3):
-        await bucket.put(f"cam/{n}", [b"x"])
-    page.faults = [refused(404, ""), passed, passed, refused(404, "NoSuchKey")]
-    await bucket.remove([f"cam/{n}" for n in range(3)])
-    assert await keys(bucket, "cam") == ["cam/1"]
-
-
-async def test_an_absent_bucket_does_not_lose_the_index(bucket: Bucket, page: S3Page) -> None:
-    library = Library(bucket)
-    hour = Hour(camera="cam", hour=hour_of(BEGIN))
-    await library.close(hour)
-    for fault in (refused(404, "NoSuchBucket"), refused(403, "AccessDenied")):
-        page.always = fault
-        with pytest.raises(StoreUnavailable):
-            await library.hour("cam", hour.hour)
-        with pytest.raises(StoreUnavailable):
-            await library.catalogue("cam")
-    page.always = None
-    assert await library.hour("cam", hour.hour) == hour
-
-
-# ---- the setting
-
-
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
@@ -432,9 +199,6 @@ async def test_a_signature_in_an_address_is_never_shown(monkeypatch: pytest.Monk
         await bucket.read(KEY)
     assert "hidden" not in str(error.value)
     await bucket.close()
-
-
-# ---- a recorder
 
 
 @pytest.mark.slow

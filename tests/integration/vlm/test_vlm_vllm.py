@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import json
 import os
@@ -11,11 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -29,18 +25,19 @@ from shared import bus
 from shared.client import dlq
 from shared.contract.events import Verdict
 from shared.contract.work import jobs
-from shared.runtime import child
 from shared.runtime.backoff import Backoff
-from shared.runtime.ports import free_port
 from tests.support.processes.command_line import tidegate
-from tests.support.servers import tiny_vlm, vllm_process
+from tests.support.servers import vllm_process
 from tests.support.servers.sagemaker_server import Key, SageMakerServer
 from tests.support.servers.vllm_process import SLOTS, VllmProcess
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.jobs_world import ask, film, fronting, settled, stored_results, worker
+from tests.support.worlds.vllm_world import OURS, TOKENS, start, verify, vllm
 from tidegate.demo import footage
 from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
+
+__all__ = ["vllm"]
 
 pytestmark = [
     pytest.mark.slow,
@@ -49,24 +46,6 @@ pytestmark = [
     pytest.mark.xdist_group("computing"),
     pytest.mark.skipif(not vllm_process.is_installed(), reason="vLLM is not installed: make vllm"),
 ]
-# A verdict's reason may be four tokens a character, where each token is a byte.
-TOKENS = 1200
-
-
-@pytest.fixture(scope="module")
-def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmProcess]:
-    """Start it once, because it takes half a minute; end it with this file, because even idle it uses a core."""
-    process = VllmProcess(tmp_path_factory.mktemp("vllm") / "vllm.log", cores=vllm_process.apart())
-    process.start()
-    try:
-        process.wait()
-        yield process
-    finally:
-        process.kill()
-
-
-def verify(name: str, seqs: list[int]) -> jobs.Verify:
-    return jobs.Verify(camera="lobby", incident=name, prompt="A tram is there.", segments=seqs)
 
 
 @pytest.mark.parametrize("media", ["images", "video"])
@@ -228,30 +207,7 @@ def _pids(pattern: str) -> list[int]:
     return [int(pid) for pid in found.stdout.split()]
 
 
-# ---- a vLLM of our own
-
-# Other tests with a vLLM may run concurrently.
-OURS = f"--seed={os.getpid()}"
 SERVER = f"vllm.entrypoints.openai.api_server .*{OURS}"
-
-
-def start(server: NatsServer, log: Path, **env: str) -> subprocess.Popen[bytes]:
-    given = {
-        "VLM_PYTHON": str(vllm_process.PYTHON),
-        "VLM_MODEL": str(vllm_process.MODEL),
-        "VLLM_ARGS": " ".join((*tiny_vlm.ARGS, OURS)),
-        "VLM_MAX_TOKENS": str(TOKENS),
-        "VLM_CONTEXT": "8192",
-        "VLM_FRAMES": "4",
-        "VLM_GRACE_S": "10",
-    }
-    with log.open("wb") as out:
-        return subprocess.Popen(
-            vllm_process.on(vllm_process.apart(), [sys.executable, "-m", "services.vlm"]),
-            env=os.environ | tiny_vlm.ENV | server.environment("vlm") | given | env,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
 
 
 async def test_an_own_vllm_is_started_watched_and_ended(server: NatsServer, admin: Client, tmp_path: Path) -> None:
@@ -292,9 +248,6 @@ async def test_a_vllm_that_cannot_start_ends_the_process_with_a_reason(server: N
     process = start(server, log, VLM_PYTHON="/nowhere/python")
     assert await asyncio.to_thread(process.wait, 30) == 2
     assert "VLM_PYTHON=/nowhere/python" in log.read_text()
-
-
-# ---- the command line
 
 
 def test_the_command_line_answers_a_question_about_a_camera(vllm: VllmProcess, tmp_path: Path) -> None:
@@ -340,75 +293,3 @@ def test_the_command_line_answers_a_question_about_a_camera(vllm: VllmProcess, t
         finally:
             up.kill()
     assert "vlm:" in (tmp_path / "up.log").read_text()
-
-
-# ---- traces
-
-
-@pytest.fixture
-def phoenix(tmp_path: Path) -> Iterator[str]:
-    """A real Phoenix; its URL."""
-    python = vllm_process.ROOT / ".phoenix/bin/python"
-    if not python.exists():
-        pytest.skip("Phoenix is not installed: make phoenix")
-    port, grpc = free_port(0), free_port(0)
-    env = {
-        "PHOENIX_WORKING_DIR": str(tmp_path),
-        "PHOENIX_HOST": "127.0.0.1",
-        "PHOENIX_PORT": str(port),
-        "PHOENIX_GRPC_PORT": str(grpc),
-        "PHOENIX_TELEMETRY_ENABLED": "false",
-    }
-    log = tmp_path / "phoenix.log"
-    process = child.spawn([str(python), "-m", "phoenix.server.main", "serve"], log=log, env=os.environ | env)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + patience_s()
-        while True:
-            with contextlib.suppress(OSError):
-                if urllib.request.urlopen(f"{url}/healthz", timeout=5).status == 200:
-                    break
-            assert process.poll() is None and time.monotonic() < deadline, child.last_lines(log, 20)
-            time.sleep(0.2)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.phoenix
-async def test_phoenix_shows_a_job_and_its_request(
-    server: NatsServer, admin: Client, vllm: VllmProcess, phoenix: str, tmp_path: Path
-) -> None:
-    seqs = await film(admin, 3)
-    log = tmp_path / "vlm.log"
-    process = start(server, log, VLM_URL=vllm.url, VLM_MODEL="", OTEL_EXPORTER_OTLP_ENDPOINT=phoenix)
-    try:
-        parent = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
-        await bus.publish_job(admin, verify("traced", seqs), {"traceparent": parent})
-        await settled(admin)
-    finally:
-        # Buffered spans are sent at its end.
-        process.terminate()
-        assert await asyncio.to_thread(process.wait, 40) == 0, log.read_text()
-
-    def spans() -> dict[str, dict[str, Any]]:
-        with urllib.request.urlopen(f"{phoenix}/v1/projects/default/spans?limit=100", timeout=5) as answer:
-            return {span["name"]: span for span in json.load(answer)["data"]}
-
-    async with asyncio.timeout(patience_s()):
-        while len(found := await asyncio.to_thread(spans)) < 2:
-            await asyncio.sleep(0.5)
-    job, request = found["vlm"], found["vlm verify"]
-    assert (job["span_kind"], request["span_kind"]) == ("CHAIN", "LLM")
-    assert job["context"]["trace_id"] == request["context"]["trace_id"] == parent.split("-")[1]
-    assert request["parent_id"] == job["context"]["span_id"] and job["parent_id"] == parent.split("-")[2]
-    attributes = request["attributes"]
-    assert attributes["llm.model_name"] == "tiny-random" and "A tram is there." in attributes["input.value"]
-    assert attributes["llm.token_count.prompt"] > 100 and attributes["llm.token_count.completion"] > 0
-    images = [value for key, value in attributes.items() if key.endswith("image.url")]
-    assert len(images) == 4 and all(url.startswith("nats:MEDIA/") for url in images)
-    ((_, verdict),) = await stored_results(admin)
-    assert isinstance(verdict, Verdict) and verdict.verdict in attributes["output.value"]
-    about = {k.removeprefix("metadata."): v for k, v in job["attributes"].items() if k.startswith("metadata.")}
-    assert about == {"kind": "verify", "camera": "lobby", "job": "traced"}, job["attributes"]

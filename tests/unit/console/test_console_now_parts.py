@@ -1,4 +1,4 @@
-"""The pure parts of the page Now: rates, ages, replica-seconds, reasons, memory of bounded size, times in requests."""
+"""Replicas, reasons, cameras and attention on the page Now."""
 
 from __future__ import annotations
 
@@ -12,249 +12,21 @@ from hypothesis import strategies as st
 
 from services.console.cameras.state_tracker import CameraReport, CameraStateTracker
 from services.console.now.attention import attention
-from services.console.now.bus_monitor import EVERY_S, BusMonitor, StreamTimestamps, unix
+from services.console.now.bus_monitor import BusMonitor, unix
 from services.console.now.camera_states import CameraNow, CameraStates
 from services.console.now.model import ServiceNow
-from services.console.now.queues import Progress, oldest
-from services.console.now.rates import Flow
 from services.console.now.reasons import reason
 from services.console.now.replicas import SILENCE_S, Fleet
 from services.console.now.series import ring as rings
 from services.console.now.series.ring import PILES, SERIES, TIERS, Ring, Sample, fold
-from services.console.now.series.time_steps import LONGEST, MOST_POINTS, bounds, span
 from services.console.web.refused import Refused
 from services.scaler.demand.estimate import Estimate
-from shared.bus.infos import ConsumerConfig, ConsumerInfo, Place, StreamConfig, StreamHolds, StreamInfo
 from shared.contract import events
 from shared.contract.events import CameraStatus, Quality, VideoStatus
 from shared.contract.questions.explain import Explanation, Explanations
 from shared.contract.work import stats
-from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import TidegateError
-
-NOW = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
-
-
-# ---- times in requests
-
-
-BAD_TIMES = (
-    "yesterday",
-    "12:00",
-    "2026-11-29",
-    "2026-11-29T12:00:00",
-    "0001-01-01T00:00:00Z",
-    "0001-01-01T00:00:00+14:00",
-    "9999-12-31T23:59:59Z",
-    "9999-12-31T23:59:59-14:00",
-    "2026-13-01T00:00:00Z",
-    "1e400",
-    "\x00",
-    "٢٠٢٦-11-29T12:00:00Z",
-)
-
-
-@pytest.mark.parametrize("text", BAD_TIMES)
-@pytest.mark.parametrize("which", ["since", "until"])
-def test_an_invalid_time_is_refused_in_a_sentence(which: str, text: str) -> None:
-    with pytest.raises(Refused, match=which) as refused:
-        span(**{"since": "", "until": "", which: text}, step="", now=NOW)
-    assert refused.value.status == 400
-
-
-@pytest.mark.parametrize("step", ["nan", "inf", "-inf", "-5", "0", "x", "5 s", "1e999", "4.9", "\u0665x"])
-def test_an_invalid_step_is_refused_in_a_sentence(step: str) -> None:
-    with pytest.raises(Refused, match="step") as refused:
-        span("", "", step, NOW)
-    assert refused.value.status == 400
-
-
-@pytest.mark.parametrize(
-    ("since", "until", "step"),
-    [
-        ("2026-11-29T12:00:00Z", "2026-11-29T11:00:00Z", ""),
-        ("2026-11-29T12:00:00Z", "2026-11-29T12:00:00Z", ""),
-        ("2026-11-29T13:00:00Z", "", ""),
-        ("1970-01-01T00:00:00Z", "", ""),
-        ("", "1970-01-01T00:00:00Z", ""),
-        ("2025-01-01T00:00:00Z", "2100-01-01T00:00:00Z", ""),
-        ("2026-11-28T12:00:00Z", "2026-11-29T12:00:00Z", "5"),
-    ],
-)
-def test_an_empty_range_is_refused(since: str, until: str, step: str) -> None:
-    with pytest.raises(Refused) as refused:
-        span(since, until, step, NOW)
-    assert refused.value.status == 400 and str(refused.value)[-1] not in ".:"
-
-
-def test_the_default_range_is_the_last_hour() -> None:
-    assert span("", "", "", NOW) == (NOW - dt.timedelta(hours=1), NOW, 15.0)
-    assert bounds("2026-11-29T12:00:00+01:00", "", NOW) == (NOW - dt.timedelta(hours=1), NOW)
-
-
-_TEXTS = st.one_of(
-    st.text(max_size=40),
-    st.sampled_from(BAD_TIMES),
-    st.datetimes(timezones=st.timezones()).map(dt.datetime.isoformat),
-    st.floats().map(str),
-)
-
-
-@given(_TEXTS, _TEXTS, _TEXTS)
-def test_any_request_is_answered_or_refused(since: str, until: str, step: str) -> None:
-    try:
-        found = span(since, until, step, NOW)
-    except Refused as e:
-        assert e.status == 400
-        return
-    seconds = (found.until - found.since).total_seconds()
-    assert 0 < seconds <= LONGEST.total_seconds()
-    assert seconds / found.step_s <= MOST_POINTS and found.step_s >= 5
-
-
-# ---- rates and ages
-
-
-@given(st.floats(0.05, 2.0), st.floats(0.1, 1e6), st.integers(20, 200))
-def test_a_steady_flow_has_its_rate(every_s: float, amount: float, times: int) -> None:
-    flow = Flow(0.0)
-    for i in range(1, times + 1):
-        flow.add(i * every_s, amount)
-    # Read in the middle between two arrivals, from the first seconds on.
-    now = (times + 0.5) * every_s
-    if now > 3 * every_s + 2:
-        assert flow.per_second(now) == pytest.approx(amount / every_s, rel=0.35)
-
-
-def test_a_flow_that_ends_is_forgotten() -> None:
-    flow = Flow(0.0)
-    for i in range(100):
-        flow.add(i * 0.1)
-    assert flow.per_second(10.0) == pytest.approx(10, rel=0.1)
-    assert flow.per_second(100.0) < 1e-4
-    flow.add(50.0)  # which was before: nothing is decayed twice
-    assert 0 < flow.per_second(100.0) < 1
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.floats(0.001, 5.0)), min_size=1, max_size=400), st.data())
-def test_the_storage_time_of_a_sequence_is_exact_to_a_quarter_second(
-    steps: list[tuple[int, float]], data: st.DataObject
-) -> None:
-    stamps, stored, seq, time = StreamTimestamps(), {}, 0, 1e9
-    for more, later in steps:
-        seq, time = seq + more, time + later
-        stored[seq] = time
-        stamps.add(seq, time)
-    request = data.draw(st.integers(min(stored), max(stored)))
-    exactly = stored[min(s for s in stored if s >= request)]
-    found = stamps.time(request)
-    assert found is not None and exactly <= found <= exactly + EVERY_S + 1e-6
-    assert stamps.time(max(stored) + 1) is None and stamps.time(min(stored) - 1) is None
-
-
-def test_stamps_take_bounded_memory_and_forget_deleted_streams() -> None:
-    stamps = StreamTimestamps(every_s=0.0, most=100)
-    for i in range(1, 1000):
-        stamps.add(i, 1e9 + i)
-    assert len(stamps._seqs) <= 125 and stamps.time(950) == 1e9 + 950 and stamps.time(1) is None
-    stamps.add(5, 2e9)
-    assert stamps.time(950) is None and stamps.time(5) == 2e9
-
-
-def info(
-    delivered: int, seq: int, pending: int, held: int, created: str = "a", floor: int = 0, filters: tuple[str, ...] = ()
-) -> ConsumerInfo:
-    return ConsumerInfo(
-        created=created,
-        config=ConsumerConfig(filter_subjects=filters),
-        delivered=Place(consumer_seq=delivered, stream_seq=seq),
-        ack_floor=Place(consumer_seq=floor, stream_seq=floor),
-        num_pending=pending,
-        num_ack_pending=held,
-    )
-
-
-def stream(first: int = 1, retention: str = "limits") -> StreamInfo:
-    return StreamInfo(
-        config=StreamConfig(subjects=("media.>",), retention=retention),
-        state=StreamHolds(messages=1, first_seq=first, last_seq=1),
-    )
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(["store", "take", "ack", "expire", "again"]), st.integers(1, 20)), max_size=60)
-)
-def test_arrived_and_done_messages_are_counted_exactly(acts: list[tuple[str, int]]) -> None:
-    """A stream and its consumer, as JetStream counts. Only what was redelivered may hide what has expired."""
-    first, last, place, deliveries, held, done = 1, 0, 0, 0, 0, 0
-    expired, redelivered = 0, 0
-    progress = Progress()
-    progress.take(info(0, 0, 0, 0), stream())
-    for act, n in acts:
-        if act == "store":
-            last += n
-        elif act == "take":
-            n = min(n, last - max(place, first - 1))
-            if n > 0:
-                place = max(place, first - 1) + n
-                deliveries, held = deliveries + n, held + n
-        elif act == "ack":
-            n = min(n, held)
-            held, done = held - n, done + n
-        elif act == "expire":
-            n = min(n, last - first + 1)
-            missing = max(0, first + n - 1 - max(place, first - 1))
-            first, expired = first + n, expired + missing
-        elif held:
-            deliveries, redelivered = deliveries + 1, redelivered + 1
-        pending = last - max(place, first - 1)
-        before = (progress.arrived, progress.cleared, progress.expired)
-        progress.take(info(deliveries, place, pending, held), stream(first))
-        assert (progress.arrived, progress.cleared, progress.expired) >= before
-        assert progress.arrived == last
-        assert expired - redelivered <= progress.expired <= expired
-        assert done <= progress.cleared <= done + redelivered
-    if not redelivered:
-        assert (progress.arrived, progress.cleared, progress.expired) == (last, done, expired)
-
-
-def test_a_recreated_consumer_and_a_filtered_one_continue_their_counts() -> None:
-    progress = Progress()
-    progress.take(info(10, 10, 5, 2), stream())
-    assert (progress.arrived, progress.cleared) == (15, 8)
-    progress.take(info(0, 0, 15, 0, created="b"), stream())
-    assert progress.arrived == 30 and progress.expired == 0
-    some = Progress()
-    some.take(info(4, 900, 3, 1, filters=("media.lobby",)), stream(500))
-    assert (some.arrived, some.cleared, some.expired) == (7, 3, 0)
-
-
-def test_the_oldest_waiting_message_is_the_first_undelivered_one() -> None:
-    assert oldest(info(10, 10, 0, 0), stream(), in_flight_waits=True) is None
-    assert oldest(info(10, 10, 3, 2, floor=4), stream(), in_flight_waits=False) == 11
-    assert oldest(info(10, 10, 3, 2), stream(first=12), in_flight_waits=False) == 12
-    # A message in flight waits if no replica runs, and does not wait if a replica processes it.
-    assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=False) is None
-    assert oldest(info(10, 10, 0, 2, floor=4), stream(), in_flight_waits=True) == 5
-
-
-# ---- replicas
-
-
-def beat(
-    working_s: float = 0.0, *, pid: int = 1, state: str = "ready", model: str = "m", **more: object
-) -> WorkerStats:
-    fields = {
-        "service": "cv",
-        "replica": "cv-0",
-        "uptime_s": 1.0,
-        "in_flight": 0,
-        "processed": 0,
-        "failed": 0,
-        "items": 0,
-    }
-    return WorkerStats(**{**fields, **more}, pid=pid, state=state, model=model, busy_s=0.0, working_s=working_s)  # type: ignore[arg-type]
-
+from tests.support.worlds.now_bodies import NOW, beat
 
 # Seconds that add up to the bit: one beat that comes as late as it may is not too late for a rounding.
 SPANS = st.integers(0, round(128 * SILENCE_S)).map(lambda n: n / 64)
@@ -346,9 +118,6 @@ def test_timestamps_in_nanoseconds_are_parsed() -> None:
     assert unix("2026-11-29T12:00:00Z") == NOW.timestamp()
 
 
-# ---- why
-
-
 def explained(estimate: Estimate, **more: object) -> Explanations:
     terms = msgspec.to_builtins(estimate)
     e = Explanation(service="cv", of="consumer cv", terms=terms, settings={}, lines=estimate.explain(), **more)  # type: ignore[arg-type]
@@ -405,9 +174,6 @@ def test_a_failed_or_invalid_explanation_gives_no_number() -> None:
     assert found and found.decides == "cameras" and found.sentence == "3 enabled cameras"
 
 
-# ---- cameras
-
-
 def event_of(state: str, at: dt.datetime = NOW) -> CameraStatus:
     return CameraStatus(camera="lobby", time=at, state=state, reason="it is off", url="rtsp://x/", ingest="i")  # type: ignore[arg-type]
 
@@ -462,9 +228,6 @@ def test_lost_work_is_reported_for_an_hour() -> None:
     assert seen.cameras({"lobby": status("online")}, 20.0)[0].lost == 0
 
 
-# ---- what needs a look
-
-
 def service(**fields: object) -> ServiceNow:
     return ServiceNow(**{"name": "cv", "state": "working", "late_s": 10.0, "age_s": 0.0, **fields})  # type: ignore[arg-type]
 
@@ -483,9 +246,6 @@ def test_only_problems_that_do_not_heal_need_attention() -> None:
     assert kinds(service(expired=3), connected=False) == ["server"]
     off = [CameraNow(id="yard", state="offline", reason="it is off"), CameraNow(id="lobby", state="online", lost=2)]
     assert kinds(cameras=off) == ["camera", "lost"]
-
-
-# ---- the ring
 
 
 @given(

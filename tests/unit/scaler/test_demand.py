@@ -27,9 +27,6 @@ from tidegate.simulation.trace import Trace
 SCALED = scaledobject.load(ROOT / "deploy/keda/demand/cv.yaml")
 
 
-# ---- whatever is observed
-
-
 @st.composite
 def histories(draw: st.DrawFn) -> list[Observation]:
     now, arrived, processed, working = draw(st.sampled_from([0.0, 1e6])), draw(st.integers(0, 10**9)), 0.0, 0.0
@@ -112,9 +109,6 @@ def test_an_extreme_sum_gives_a_finite_estimate() -> None:
         assert math.isfinite(estimate.replicas)
 
 
-# ---- what steady, rising and falling arrivals get
-
-
 @pytest.mark.parametrize(("rate", "cold"), [(2, 60), (10, 4), (10, 60), (10, 300), (30, 60)])
 def test_a_steady_site_gets_its_replicas_and_no_changes(rate: int, cold: int) -> None:
     load = Workload(service_rate=4, cold_start_s=cold)
@@ -184,9 +178,6 @@ def test_the_last_replica_is_held_for_about_a_cold_start() -> None:
     world = World(lambda t: 2 if t < 900 else 0, cold=60).run(900)
     world.run(30)
     assert world.last.active and world.replicas[-1] == 1
-
-
-# ---- what workers do
 
 
 @pytest.mark.slow
@@ -296,9 +287,6 @@ def test_requested_replicas_count_before_their_first_heartbeat() -> None:
     assert estimates[340].warming >= 2
 
 
-# ---- a backlog that does not drain
-
-
 @pytest.mark.parametrize(("arrivals", "need"), [(0, 1), (2, 1), (6, 2), (12, 4)])
 def test_redelivered_failures_do_not_hold_replicas(arrivals: int, need: int) -> None:
     world = World(lambda t: arrivals, poison=200, ready=need).run(900)
@@ -316,9 +304,6 @@ def test_messages_that_never_end_do_not_block_the_others() -> None:
     assert world.left < 2 * 5
     alone = World(lambda t: 0, hogs=1, ready=1).run(900)
     assert alone.run(900).replicas[-1] <= 1
-
-
-# ---- the observer itself
 
 
 def test_a_new_observer_releases_nothing_immediately() -> None:
@@ -358,58 +343,6 @@ def test_a_reset_counter_is_tolerated() -> None:
         assert 0 < e.arrival_rate <= before.arrival_rate * 1.01
         assert 2.2 <= e.replicas <= max(4.0, before.replicas * 1.3)
     assert world.last.arrival_rate == pytest.approx(10)
-
-
-# ---- in words
-
-
-def test_the_sum_is_explained_in_words() -> None:
-    world = World(lambda t: 10).run(1500)
-    e = world.last
-    text = " | ".join(e.explain())
-    assert f"{e.arrival_rate:.2f} messages a second arrive" in text
-    assert f"{e.forecast_rate:.2f} are expected and {e.planned_rate:.2f} planned" in text
-    assert e.forecaster in text
-    assert f"one busy replica does {e.service_rate:.2f} a second: arrivals call for {e.arrival_replicas:.2f}" in text
-    assert f"{e.backlog:.0f} messages wait or are in work, {e.backlog_expected:.0f} will then" in text
-    assert f"allows {e.backlog_allowed:.0f}: {e.backlog_replicas:+.2f}" in text
-    assert text.endswith(f"{e.replicas:.2f} replicas; {world.ready} are ready and {len(world.warm)} warm up")
-    assert "not drained" not in text
-    assert e.replicas == pytest.approx(max(e.held_replicas, e.arrival_replicas + e.backlog_replicas))
-    assert e.arrival_replicas == pytest.approx(e.planned_rate / e.service_rate)
-    assert ("are held" in text) == (e.held_replicas > e.arrival_replicas + e.backlog_replicas)
-
-
-def test_a_rate_that_is_assumed_is_not_called_measured() -> None:
-    demand = Demand(DemandSettings(latency_target_s=2, lag_threshold=12))
-    fleet = Workers(ready=0, loading=1, processed=0, working_s=0)
-    e = demand.observe(Observation(time=0, arrived=5, pending=5, in_flight=0, fleet=fleet))
-    assert e.basis == "demand" and not e.measured
-    assert e.service_rate == pytest.approx(8)
-    assert "not yet measured, a busy replica may do 8.00 a second" in " ".join(e.explain())
-
-
-def test_the_lag_rule_is_explained_in_words() -> None:
-    demand = Demand(DemandSettings(lag_threshold=10))
-    e = demand.observe(Observation(time=0, arrived=25, pending=20, in_flight=5, fleet=None))
-    assert e.basis == "lag" and e.active and e.replicas == 2.5
-    assert e.explain() == [
-        "no worker is heard: the lag rule holds",
-        "25 messages wait or are in work: they call for 2.50 replicas",
-    ]
-    later = demand.observe(Observation(time=10, arrived=25, pending=0, in_flight=0, fleet=None))
-    assert later.replicas == 2.5 and "2.50 are held" in later.explain()[-1]
-    missing = demand.observe(Observation(time=100, arrived=25, pending=0, in_flight=0, fleet=None))
-    assert missing.replicas == 0 and not missing.active
-
-
-def test_a_stuck_backlog_and_held_replicas_are_explained() -> None:
-    world = World(lambda t: 0, poison=200, ready=1).run(300)
-    assert world.last.backlog_stuck and "have not drained though there was room: not counted" in " ".join(
-        world.last.explain()
-    )
-    held = World(lambda t: 20, ready=8).run(20).last
-    assert "8.00 are held" in " ".join(held.explain())
 
 
 @pytest.mark.parametrize("away_min", [2, 10, 20, 55])
