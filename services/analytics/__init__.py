@@ -13,6 +13,7 @@
 | `partitions` | shares of the cameras: checkpoints, leases, publishing |
 | `loop` | reads EVENTS, publishes results, checkpoints the position |
 | `second_pass` | a camera's second pass, where frames were deferred |
+| `extensions` | attaches the second pass, which is optional |
 | `app` | wires the parts, and starts and stops them in order |
 | `preview` | what rules would have reported of the past: a process that reads and writes lines |
 

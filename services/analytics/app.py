@@ -6,12 +6,11 @@ import asyncio
 from functools import partial
 
 from services.analytics import metrics
+from services.analytics.extensions import attach
 from services.analytics.loop import Analytics
 from services.analytics.partitions.checkpoint import Checkpoints
 from services.analytics.partitions.sharing import OwnedPartitions
 from services.analytics.rules.rulebook import Rulebook
-from services.analytics.second_pass.passes import Passes
-from services.analytics.second_pass.reading import SecondPassReader
 from services.analytics.settings import AnalyticsSettings
 from shared import bus
 from shared.bus.client import Connection
@@ -44,9 +43,7 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
 
     partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
     analytics = Analytics(client, rulebook, partitions, health, settings.analytics_checkpoint_s)
-    # Attached also where the settings turn it off: passes of a checkpoint must end.
-    partitions.extend = Passes
-    analytics.background = SecondPassReader(settings.analytics_second_pass_wait_s)
+    attach(analytics, partitions, settings)
 
     async def work() -> None:
         health.ready = "reading the buckets of rules, cameras and leases"

@@ -42,13 +42,13 @@ CV = Annex(
     "services/cv/app.py",
     "def attach(service, client, settings):\n    return service\n",
     "tests/integration/worker/test_brownout.py",
-    "a_heartbeat_says_what_was_wanted",
+    "a_heartbeat_has_wanted_and_analysed_frames",
 )
 ANALYTICS = Annex(
     "services/analytics/second_pass",
-    "services/analytics/app.py",
-    "def attach(service, partitions, settings):\n    return service\n",
-    "tests/integration/analytics/test_analytics_service.py",
+    "services/analytics/extensions.py",
+    "def attach(analytics, partitions, settings):\n    pass\n",
+    "tests/integration/analytics/test_verification_service.py",
     "an_incident_is_verified_and_becomes_an_alert",
 )
 ANNEXES = [pytest.param(WORKER, id="worker"), pytest.param(CV, id="cv"), pytest.param(ANALYTICS, id="analytics")]

@@ -129,6 +129,11 @@ def test_no_two_test_files_have_the_same_name() -> None:
     assert {name for name in names if names.count(name) > 1} == set()
 
 
+def test_a_file_of_tests_has_at_most_400_lines() -> None:
+    long = [file for file in files("tests") if "/test_" in file and (ROOT / file).read_text().count("\n") > 400]
+    assert long == []
+
+
 def test_every_function_fits_a_screen() -> None:
     spans = {
         f"{file}:{line} {name}": lines

@@ -5,10 +5,14 @@
     estimate.replicas        # 2.6: an external metric whose target is 1
     estimate.explain()       # the sum, in words
 
-    for arrivals = planned rate / rate of one replica
-    for backlog = (backlog expected - backlog allowed) / (drain time * rate), at most 2 * max(1, for arrivals)
-    for expiring = expiring segments / (expiry time * rate)
-    replicas = max(retained, for arrivals + for backlog + for expiring)
+The sum, in replicas:
+
+| term | value |
+|---|---|
+| for arrivals | planned rate / rate of one replica |
+| for backlog | (backlog expected - backlog allowed) / (drain time * rate), at most 2 * max(1, for arrivals) |
+| for expiring segments | expiring segments / (expiry time * rate) |
+| the sum | max(retained, for arrivals + for backlog + for expiring segments) |
 
 The planned rate is an upper quantile of the arrival rate when a replica requested now is ready. The backlog is the one
 expected at that time. A backlog under the allowance of the latency target lowers the sum: a fleet may lag a little, and
