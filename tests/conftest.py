@@ -20,15 +20,6 @@ from tests.support import examples
 from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer
 
-# Their assertions are the tests' own: each tells what it compared.
-pytest.register_assert_rewrite(
-    "tests.support.escapes",
-    "tests.support.kube.checked_cluster",
-    "tests.support.kube.deploy_checks",
-    "tests.support.kube.network_policies",
-    "tests.support.kube.service_checks",
-)
-
 pytest_plugins = ["tests.support.limits", "tests.support.shards"]
 
 # A shell ignores Ctrl-C for what it runs in the background, and children inherit that: those we start must hear it.
