@@ -96,7 +96,8 @@ class Answers:
     async def _answer_range(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
         query = _read(payload, RangeRequest)
         if not query.since < query.until <= query.since + queries.LONGEST:
-            raise Refusal(400, f"until is to be after since, and no more than {queries.LONGEST} later")
+            hours = queries.LONGEST // HOUR
+            raise Refusal(400, f"until must be after since, and at most {hours} h later: choose a shorter range")
         rows, holes = await self._between(query.camera, query.since, query.until)
         row = groups_between(rows, query.since, query.until)
         part = row[query.skip : query.skip + queries.MOST]
@@ -169,7 +170,7 @@ class Answers:
     async def _answer_video(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
         query = _read(payload, VideoRequest)
         if not query.begin < query.end <= query.begin + MOST_BYTES:
-            raise Refusal(400, f"end is to be after begin, and no more than {MOST_BYTES} bytes later")
+            raise Refusal(400, f"end must be after begin, and at most {MOST_BYTES} bytes later: request it in parts")
         try:
             async with self._reading:
                 data = await self._bytes(query)
