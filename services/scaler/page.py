@@ -63,7 +63,7 @@ class _Page:
         if environ["PATH_INFO"] != metadata.PATH:
             return HTTPStatus.NOT_FOUND, {"error": f"no such page: GET {metadata.PATH}?service=cv"}
         if environ["REQUEST_METHOD"] != "GET":
-            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "ask by GET"}
+            return HTTPStatus.METHOD_NOT_ALLOWED, {"error": "only GET is allowed: request the page by GET"}
         query_string = environ["QUERY_STRING"]
         future = asyncio.run_coroutine_threadsafe(self._demand(query_string), self._loop)
         try:

@@ -72,7 +72,8 @@ async def publish(
             full = is_full(e)
             if loop.time() >= deadline or (full and not waits_for_room):
                 kind = Full if full else BusError
-                raise kind(f"{subject} was not stored for {patience_s:.0f} s: {e.description}") from e
+                waited = f" for {patience_s:.0f} s" if waits_for_room or not full else ""
+                raise kind(f"{subject} was not stored{waited}: {e.description}") from e
         except (TimeoutError, OSError, nats.errors.Error) as e:
             if loop.time() >= deadline:
                 raise BusError(f"{subject} was not acknowledged for {patience_s:.0f} s: {_reason(e)}") from e

@@ -112,7 +112,9 @@ class Segmenter:
         if cut is Cut.BREAK:
             self._break(arrival, "clock_jump")
             cut = self._cutter.push(time, packet.size + PACKET_BYTES, packet.is_keyframe)
-        whole = cut in (Cut.APPEND, Cut.SKIP) or self._close(arrival, timed.pts)
+        whole = True
+        if cut not in (Cut.APPEND, Cut.SKIP):
+            whole = self._close(arrival, timed.pts)
         if cut is Cut.KEY:
             self._begin_gop(packet)
         elif cut is Cut.OVERSIZE:

@@ -53,6 +53,7 @@ async def test_event_carries_cloudevents_and_trace(server: NatsServer, admin: Cl
     assert headers["ce-id"] == "cv/echo/MEDIA/1" and headers["Nats-Msg-Id"] != headers["ce-id"]
     assert headers["ce-type"] == "tidegate.detections.v1"
     assert headers["ce-subject"] == "lobby"
+    assert headers["traceparent"].split("-")[1] == trace.split("-")[1]
     assert raw.subject == "events.detections.lobby"
 
 
