@@ -55,7 +55,7 @@ core: $(TEST)
 
 # What depends most on the version of Python: tasks and cancellation, typing, each service's start.
 VERSIONS := backoff brownout bus cli_server console_stop extras coalesced_reads failures hostile_messages in_flight in_flight_limit lazy_imports \
-  leases log outbox own_service readers service_start settings_and_topology stack tasks tls worker
+  leases log outbox own_service readers service_start settings stack tasks tls topology worker
 versions: $(TEST)
 	@$(PYTEST) $(SPREAD) -m "not alone and not foreign and not long" $(ARGS) $(foreach v,$(VERSIONS),$(or $(wildcard tests/*/test_$(v).py tests/*/*/test_$(v).py),no-test-$(v)))
 

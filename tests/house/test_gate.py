@@ -195,3 +195,10 @@ def test_an_interrupted_gate_is_red_by_its_running_stage(tmp_path: Path) -> None
         printed = process.stdout.read()
     assert process.returncode == 1
     assert re.search(r"^works +\d+ s  FAILED: interrupted$", printed, re.M), printed
+
+
+def test_each_test_for_the_oldest_python_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    names = makefile.partition("\nVERSIONS :=")[2].partition("\nversions:")[0].replace("\\", "").split()
+    assert len(names) > 10
+    assert [name for name in names if not [*(ROOT / "tests").rglob(f"test_{name}.py")]] == []
