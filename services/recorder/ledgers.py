@@ -94,5 +94,5 @@ class Ledgers:
         try:
             return ledgers.decode(entry.value or b""), entry.revision or 0
         except Unreadable as e:
-            self._log.error("a ledger can't be read: the camera begins anew", camera=camera, error=str(e))
+            self._log.error("a ledger can't be read: the camera starts again", camera=camera, error=str(e))
             return Ledger(), entry.revision or 0

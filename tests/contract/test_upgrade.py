@@ -139,7 +139,7 @@ async def test_an_unreadable_checkpoint_is_reported(
         async with analytics.running(server, analytics_partitions=AnalyticsSettings().analytics_partitions):
             found = await analytics.until(admin, _ended)
         assert _ended([event for _, event in found]) == ["new0-1"]
-    assert "can't be read: it begins anew" in "".join(capfd.readouterr())
+    assert "can't be read: it starts again" in "".join(capfd.readouterr())
 
 
 def _ended(found: list[Any]) -> list[str]:

@@ -316,7 +316,7 @@ async def camera_list(client: Client, as_json: bool) -> None:
     rows = []
     for id, entry in (await registry.all(js, whole=True)).items():
         if isinstance(entry, SettingError):
-            reason = f"{entry}: 'tidegate camera remove {id}', then add it anew"
+            reason = f"{entry}: 'tidegate camera remove {id}', then add it again"
             rows.append((id, UNUSABLE, "", "", "", reason))
             if as_json:
                 echo_json({"camera": id, "state": UNUSABLE, "reason": reason})

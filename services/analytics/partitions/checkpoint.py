@@ -124,7 +124,7 @@ class Checkpoints:
         if layout != str(partitions).encode():
             raise SettingError(
                 f"ANALYTICS_PARTITIONS is {partitions}, and the checkpoints are of {layout.decode(errors='replace')}: "
-                f"give that to every replica, or stop all and purge bucket {names.ANALYTICS!r} to begin anew"
+                f"give that to every replica, or stop all and purge bucket {names.ANALYTICS!r} to start again"
             )
 
     async def load(self, partition: Partition) -> bool:
@@ -150,7 +150,7 @@ class Checkpoints:
         try:
             where = position(place.data)
         except Unreadable as e:
-            self._log.error("where a partition was can't be read: it begins anew", partition=number, error=str(e))
+            self._log.error("where a partition was can't be read: it starts again", partition=number, error=str(e))
             return False
         partition.position, partition.verdicts = where.seq, where.verdicts
         self._stored[number] = where.seq
@@ -176,7 +176,7 @@ class Checkpoints:
             data = inflated(entry.data)
             state = _decoded(data, kind)
         except Unreadable as e:
-            self._log.error("a camera's checkpoint can't be read: it begins anew", camera=camera_of(key), error=str(e))
+            self._log.error("a camera's checkpoint can't be read: it starts again", camera=camera_of(key), error=str(e))
             return None
         if time.time() - entry.time.timestamp() > OLDEST_S:
             with contextlib.suppress(nats.js.errors.APIError):  # a full bucket keeps it for now

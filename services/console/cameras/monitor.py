@@ -61,7 +61,7 @@ class CameraMonitor:
         """Return whether an existing camera delivers, and why not."""
         entry = self.settings(id)
         if isinstance(entry, SettingError):
-            return CameraReport("unusable", f"{entry}: remove it, then add it anew")
+            return CameraReport("unusable", f"{entry}: remove it, then add it again")
         tracker = self._trackers.get(id) or CameraStateTracker()
         return tracker.report(entry is not None and entry.enabled, _wall())
 

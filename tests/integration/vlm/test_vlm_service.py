@@ -122,7 +122,7 @@ async def test_jobs_of_one_incident_have_one_verdict(server: NatsServer, admin: 
         await settled(admin)
     found = await stored_results(admin)
     assert [id for id, _ in found] == ["vlm/fake/verify/lobby/i-7"]
-    assert len(openai.requests) == 2, "jobs in hand together are asked once"
+    assert len(openai.requests) == 2, "jobs in flight together make one request"
     first, second = await bus.publish_job(admin, verify(8, seqs)), await bus.publish_job(admin, verify(8, seqs))
     assert (first.duplicate, second.duplicate) == (None, True)
 

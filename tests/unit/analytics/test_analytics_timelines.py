@@ -119,14 +119,14 @@ def test_incidents_end_and_restart_when_the_clock_is_set_back(seconds: float) ->
         found += [(a.at, i) for i in of(camera.read(stored), Incident)]
     # All of this happens during the video: nothing waits for the clock to catch up.
     assert [i.state for _, i in found] == ["start", "end", "start", "end"]
-    (_, begun), (_, over), (_, anew), (_, end) = found
+    (_, begun), (_, over), (_, restarted), (_, end) = found
     jumped = BEGIN + dt.timedelta(seconds=10 - seconds)
-    assert over.incident == begun.incident != anew.incident == end.incident
+    assert over.incident == begun.incident != restarted.incident == end.incident
 
     assert begun.start == BEGIN and over.end == BEGIN + dt.timedelta(seconds=9.8)
-    assert anew.start == jumped
+    assert restarted.start == jumped
     # The evidence is from the time of the incident.
-    assert {s.n for s in anew.segments} == {10}
+    assert {s.n for s in restarted.segments} == {10}
     assert min(s.n for s in end.segments) == 10
 
 
