@@ -214,14 +214,18 @@ $(PHOENIX)/.ready:
 
 phoenix: $(PHOENIX)/.ready
 
-# Debian's Python comes without ensurepip: python3-venv has it.
+# Debian's Python comes without ensurepip: a package of its own has it. Root is not asked before its installation.
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH. Install it (uv python install 3.11 and pyenv bring any version), \
 	or say another: make PYTHON=/usr/bin/python3 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V). Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
-	  echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { \
+	    echo "$(PYTHON) can't make an environment without $$package. Install it, and run this again: sudo apt-get install $$package"; exit 1; }; \
+	  echo "installing $$package"; apt-get update -qq && apt-get install -y -qq $$package >/dev/null; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.demo: $(DEMO)
 $(VENV)/.test: $(TEST)
