@@ -32,7 +32,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom release chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -179,6 +179,11 @@ image: $(TEST)
 # What is in those images and in their lock files, as CycloneDX, in dist/sbom.
 sbom: $(TEST)
 	$(BIN)/python -m tools.image.sbom $(IMAGES)
+
+# The artefacts of a tag, into dist/release: docs/contributing/release.md. ALLOW="dirty untagged" rehearses it, and
+# IMAGES= leaves the images out.
+release: $(TEST)
+	@$(BIN)/python -m tools.release $(foreach a,$(ALLOW),--$(a)) --base $(or $(BASE),official) --images $(IMAGES)
 
 # Every service from its image, with podman; the images are built on Debian's packages.
 image-test: $(TEST)
