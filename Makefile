@@ -32,7 +32,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom release chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -180,6 +180,11 @@ image: $(TEST)
 sbom: $(TEST)
 	$(BIN)/python -m tools.image.sbom $(IMAGES)
 
+# The artefacts of a tag, into dist/release: docs/contributing/release.md. ALLOW="dirty untagged" rehearses it, and
+# IMAGES= leaves the images out.
+release: $(TEST)
+	@$(BIN)/python -m tools.release $(foreach a,$(ALLOW),--$(a)) --base $(or $(BASE),official) --images $(IMAGES)
+
 # Every service from its image, with podman; the images are built on Debian's packages.
 image-test: $(TEST)
 	@$(PYTEST) -m image
@@ -214,14 +219,18 @@ $(PHOENIX)/.ready:
 
 phoenix: $(PHOENIX)/.ready
 
-# Debian's Python comes without ensurepip: python3-venv has it.
+# Debian's Python comes without ensurepip: a package of its own has it. Root is not asked before its installation.
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH. Install it (uv python install 3.11 and pyenv bring any version), \
 	or say another: make PYTHON=/usr/bin/python3 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V). Say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
-	  echo "installing python3-venv"; apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { \
+	    echo "$(PYTHON) can't make an environment without $$package. Install it, and run this again: sudo apt-get install $$package"; exit 1; }; \
+	  echo "installing $$package"; apt-get update -qq && apt-get install -y -qq $$package >/dev/null; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.demo: $(DEMO)
 $(VENV)/.test: $(TEST)

@@ -9,4 +9,5 @@
 | `affected` | the tests that a change can break |
 | `gate` | parts of the gate: tests of risks, flakes |
 | `image` | the container image, and its bill of materials |
+| `release` | the version in all files, and the artefacts of a tag |
 """

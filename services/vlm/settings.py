@@ -13,6 +13,7 @@ from shared.contract import catalog
 from shared.contract.cameras import LONGEST_CAPTION_S as LONGEST_S
 from shared.contract.cameras import SHORTEST_CAPTION_S as SHORTEST_S
 from shared.contract.names import TOKEN
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from shared.video.budget import DecodeSettings
@@ -118,7 +119,7 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
             address.sagemaker(self.vlm_url)
             if self.vlm_mode == "worker" and catalog.missing(["sagemaker"]):
                 raise SettingError(
-                    "VLM_URL names an endpoint of SageMaker, which needs botocore: pip install 'tidegate[sagemaker]'"
+                    f"VLM_URL names an endpoint of SageMaker, which needs botocore: {install.command('sagemaker')}"
                 )
             return
         try:

@@ -125,7 +125,7 @@ class Service(Peer, frozen=True, kw_only=True):
 
 
 class Extra(msgspec.Struct, frozen=True):
-    """What `pip install 'tidegate[<extra>]'` adds. modules: what it makes importable. purpose: what needs it."""
+    """What an extra of pyproject.toml adds. modules: what it makes importable. purpose: what needs it."""
 
     modules: tuple[str, ...]
     purpose: str
@@ -144,7 +144,10 @@ EXTRAS: Mapping[str, Extra] = {
     ),
     "scaler": Extra(("grpc", "google.protobuf"), "the scaler that KEDA asks"),
     "recorder": Extra(("obstore", "cryptography", "numpy"), "recordings in a bucket, encrypted, or with masks"),
+    "server": Extra(("bcrypt",), "a nats-server on this machine"),
 }
+# The extra `up` installs all of these: `tidegate up` with any of its options.
+UP = ("analytics", "console", "cv", "embed", "search", "server", "vlm", "webhook")
 
 _STREAMS_OF_WORK = (names.MEDIA, names.EVENTS, *(stream for stream, _ in names.VLM_WORK), names.BACKFILL)
 _VIDEO = Read(stream=names.MEDIA, by_subject=True)
@@ -570,6 +573,11 @@ def backfill_consumer(service: str) -> str:
 def missing(extras: Iterable[str]) -> list[str]:
     """Return the extras that are not installed here, each once."""
     return [extra for extra in dict.fromkeys(extras) if not all(map(is_importable, EXTRAS[extra].modules))]
+
+
+def in_short(extras: Iterable[str]) -> list[str]:
+    """Return the extras with `up` instead of those that it installs."""
+    return list(dict.fromkeys("up" if extra in UP else extra for extra in extras))
 
 
 def is_importable(module: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
+from shared.runtime import install
 from shared.runtime.errors import ModelError
 
 
@@ -50,6 +51,6 @@ def load(package: str, backend: Backend, spec: str, name: str, options: ModelOpt
     try:
         module = importlib.import_module(f"{package}.{backend.module}")
     except ImportError as e:
-        remedy = f"pip install 'tidegate[{backend.extra}]'"
+        remedy = install.command(backend.extra)
         raise ModelError(f"model {spec!r} needs what is not installed ({e}): {remedy}") from e
     return module.load(name, options)

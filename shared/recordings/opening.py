@@ -9,6 +9,7 @@ from shared.recordings.store import Store
 from shared.recordings.stores import keys
 from shared.recordings.stores.folder import Folder
 from shared.recordings.stores.sealed import Sealed
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 
@@ -26,7 +27,7 @@ def check(place: str, setting: str) -> None:
     if "@" in place and scheme not in ("abfs", "abfss"):
         raise SettingError(f"{setting} holds credentials: give them as variables of the bucket's cloud")
     if not catalog.is_importable("obstore"):
-        raise SettingError(f"{setting} names a bucket, which needs obstore: pip install 'tidegate[recorder]'")
+        raise SettingError(f"{setting} names a bucket, which needs obstore: {install.command('recorder')}")
 
 
 def open_store(place: str, setting: str, *, free: float = 0.0) -> Store:

@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `errors` | the errors that Tidegate raises on purpose |
+| `install` | the command that installs missing packages |
 | `redact`, `plain` | text without credentials; foreign text made harmless for terminals and headers |
 | `settings` | environment variables into structs |
 | `telemetry` | logs, health and traces |

@@ -27,6 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from shared.runtime.plain import inert
 from shared.runtime.redact import redact
@@ -80,7 +81,7 @@ def configure(settings: BusSettings, service: str) -> None:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as e:
             raise SettingError(
-                "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the exporter is not installed: pip install 'tidegate[otel]'"
+                f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but the exporter is not installed: {install.command('otel')}"
             ) from e
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

@@ -29,7 +29,7 @@ from nats.aio.client import Client
 from shared import bus
 from shared.bus.client import Connection
 from shared.contract import catalog
-from shared.runtime import telemetry
+from shared.runtime import install, telemetry
 from shared.runtime.child import bound, python
 from shared.runtime.errors import ModelError, SettingError, TidegateError, connection_closed
 from shared.runtime.pages import monitoring
@@ -55,7 +55,7 @@ def needing(service: str) -> Iterator[None]:
         modules = {module.partition(".")[0] for extra in extras for module in catalog.EXTRAS[extra].modules}
         if package not in modules:
             raise
-        print(f"{service}: {package} is not installed: pip install 'tidegate[{','.join(extras)}]'", file=sys.stderr)
+        print(f"{service}: {package} is not installed: {install.command(*extras)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from shared.contract import catalog
-from shared.runtime import child
+from shared.runtime import child, install
 from tests.support.paths import ROOT
 from tests.support.processes.command_line import COMMAND
 from tidegate.commands import tidegate
@@ -338,7 +338,7 @@ def test_a_missing_package_is_named_with_its_extra(
 ) -> None:
     done = with_hook(tmp_path, *arguments, MISSING=module)
     assert done.returncode == 1 and is_one_sentence(done.stderr), done.stderr
-    assert module in done.stderr and f"pip install 'tidegate[{extra}]'" in done.stderr
+    assert module in done.stderr and done.stderr.endswith(f": {install.command(extra)}\n")
 
 
 # The base install has none of these.

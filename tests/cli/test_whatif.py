@@ -35,6 +35,7 @@ from shared.contract.questions.whatif import (
     WhatIfRequest,
     decode,
 )
+from shared.runtime import install
 from shared.runtime.child import bound, python
 from shared.runtime.errors import BadMessage, BusError
 from tests.support.processes.command_line import COMMAND
@@ -197,7 +198,7 @@ USAGE_LINE = b'{"subject": "usage.cv", "stored_at": 1.0, "data": ""}\n'
 def test_a_missing_extra_is_named() -> None:
     hidden = "import runpy, sys; sys.modules['numba'] = None; runpy.run_module('tidegate.whatif', run_name='__main__')"
     code, reply = say(request(), sys.executable, "-c", hidden)
-    assert code == 2 and isinstance(reply[-1], Failed) and "pip install 'tidegate[simulate]'" in reply[-1].error
+    assert code == 2 and isinstance(reply[-1], Failed) and install.command("simulate") in reply[-1].error
 
 
 LESS = """

@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from shared import bus
+from shared.runtime import install
 from shared.runtime.errors import BusError, SettingError
 from tests.support.kube.deploy_checks import check_builtin_kinds
 from tests.support.kube.deploy_manifests import DEPLOY, Document, build, documents, of, overlay, pod_of, secret_names
@@ -148,7 +149,7 @@ def test_a_folder_stays_with_or_without_certificates(tmp_path: Path) -> None:
 def test_a_missing_extra_is_reported_and_nothing_is_created(tmp_path: Path) -> None:
     base = without(tmp_path / "packages", "cryptography")
     done = python(base, "-m", "tidegate", "cluster", "init", str(tmp_path / "secrets"), "--tls")
-    assert done.stderr.endswith("cryptography, which is not installed: pip install 'tidegate[tls]'\n")
+    assert done.stderr.endswith(f"cryptography, which is not installed: {install.command('tls')}\n")
     assert done.returncode == 1 and {p.name for p in (tmp_path / "secrets").iterdir()} <= {".lock", "tenants.json"}
     assert python(base, "-m", "tidegate", "cluster", "init", str(tmp_path / "secrets")).returncode == 0
 

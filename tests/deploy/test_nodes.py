@@ -32,6 +32,7 @@ from tests.support.kube.deploy_manifests import (
     LATENCY,
     OVERLAYS,
     RATE,
+    VERSION,
     build,
     container_of,
     of,
@@ -367,14 +368,14 @@ def test_weights_from_an_image_are_a_component_of_either_form(form: str, tmp_pat
     # An older API server knows no such volume: a strict one refuses it.
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(of(docs, "Deployment")["tidegate-cv"], "1.29", strict=True)
-    check_weights(docs, "tidegate-weights:0.2.0")
+    check_weights(docs, f"tidegate-weights:{VERSION}")
     online = copy.deepcopy(docs)
     container_of(of(online, "Deployment")["tidegate-cv"])["env"].pop()
     fetched = copy.deepcopy(docs)
     pod_of(of(fetched, "Deployment")["tidegate-vlm"])["volumes"] = [{"name": "models", "emptyDir": {}}]
     for broken in (online, fetched, [*docs, of(build(OVERLAYS / form), "NetworkPolicy")["tidegate-models"]]):
         with pytest.raises(AssertionError):
-            check_weights(broken, "tidegate-weights:0.2.0")
+            check_weights(broken, f"tidegate-weights:{VERSION}")
 
 
 def test_the_guide_shows_a_custom_image_of_weights(tmp_path: Path) -> None:

@@ -250,12 +250,6 @@ def _exists(words: list[str]) -> bool:
     return all(word.partition("=")[0] in options for word in rest if re.match(r"--?[a-z]", word))
 
 
-def test_shown_versions_are_the_present_one() -> None:
-    present = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    shown = {name: set(re.findall(r"\btidegate[-:/](\d+\.\d+\.\d+)", text)) for name, text in _current().items()}
-    assert _failing({name: found - {present} for name, found in shown.items()}) == {}
-
-
 def test_every_named_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name, text in _current().items():

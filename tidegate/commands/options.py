@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shared.runtime import install
 from shared.runtime.errors import BusError, SettingError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def extra(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as e:
-        raise SettingError(f"{what} needs {e.name}, which is not installed: pip install 'tidegate[{name}]'") from e
+        raise SettingError(f"{what} needs {e.name}, which is not installed: {install.command(name)}") from e
 
 
 def screen() -> Console:

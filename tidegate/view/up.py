@@ -18,12 +18,13 @@ from services.scaler.cost import Spent
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
-from shared.runtime import telemetry
+from shared.runtime import install, telemetry
 from shared.runtime.errors import SettingError
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
+from tidegate.local import server
 from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.scaling.scaled_objects import scaled_object as find_scaled_object
@@ -87,8 +88,8 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
 async def show_console(stack: Stack, console: Console) -> None:
     """Print the URL of the pages. A link that signs in is for a user at a terminal, and for no log."""
     if not stack.console_url:
-        command = "pip install 'tidegate[console]'"
-        console.print(f"pages for people are not installed: {command}", style="dim", markup=False)
+        remedy = install.command("console")
+        console.print(f"pages for people are not installed: {remedy}", style="dim", markup=False)
     elif console.is_terminal:
         from tidegate.client.console import address, link
 
@@ -117,10 +118,21 @@ def _greeting(stack: Stack, cv: ScaledObject, chosen: Sequence[str]) -> str:
 
 def _check_extras(services: Sequence[Service], chosen: Sequence[str]) -> None:
     """Check packages before the start: a worker without them would crash repeatedly. Raises SettingError."""
-    missing = catalog.missing(extra for service in services for extra in service.extras)
+    missing = catalog.missing(["server", *_extras_of_settings(chosen), *(e for s in services for e in s.extras)])
+    if "server" not in missing and not server.is_installed():
+        missing.append("server")
     if missing:
         command = " ".join(("tidegate up", *chosen))
-        raise SettingError(f"'{command}' needs what is not installed: pip install 'tidegate[{','.join(missing)}]'")
+        remedy = install.command(*catalog.in_short(missing))
+        raise SettingError(f"'{command}' needs {', '.join(missing)}, which are not installed: {remedy}")
+
+
+def _extras_of_settings(chosen: Sequence[str]) -> Iterator[str]:
+    """Yield the extras that only some values of a service's settings need."""
+    if "--vlm" in chosen and os.environ.get("VLM_URL", "").startswith("sagemaker://"):
+        yield "sagemaker"
+    if "--record" in chosen and (os.environ.get("RECORDER_KEY_FILE") or "://" in os.environ.get("RECORDER_STORE", "")):
+        yield "recorder"
 
 
 def _scaled(service: Service, path: str | None) -> ScaledObject:

@@ -9,6 +9,7 @@ import sys
 import msgspec
 
 from shared.contract.questions.whatif import Failed
+from shared.runtime import install
 
 # Errors quote unreadable input, which may be long.
 MOST_ERROR = 500
@@ -22,7 +23,7 @@ def main() -> None:
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         failure = Failed(
             error=f"what would have been can't be simulated, as {missing[0]} is not installed: "
-            "pip install 'tidegate[simulate]'"
+            f"{install.command('simulate')}"
         )
         sys.stdout.buffer.write(msgspec.json.encode(failure) + b"\n")
         sys.exit(2)

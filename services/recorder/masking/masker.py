@@ -22,6 +22,7 @@ from shared.contract.geometry import Point
 from shared.contract.reading.missing import Unread
 from shared.recordings.files import SegmentWithVideo, holes
 from shared.recordings.records import Hole
+from shared.runtime import install
 from shared.runtime.child import bound, plain_environment, python
 from shared.runtime.tasks import gather
 from shared.runtime.telemetry import logger
@@ -78,7 +79,7 @@ def _replace_video(one: SegmentWithVideo, new: Masked) -> SegmentWithVideo:
 async def _request(wanted: Wanted) -> list[Masked]:
     """Return the child's answer; an error for each segment if it dies or hangs. Raises Unread."""
     if not catalog.is_importable("numpy"):
-        raise Unread("masking needs numpy: pip install 'tidegate[recorder]'")
+        raise Unread(f"masking needs numpy: {install.command('recorder')}")
     try:
         process = await _start()
     except OSError as e:

@@ -24,7 +24,7 @@ from collections import deque
 
 from services.vlm import metrics
 from services.vlm.settings import VlmSettings
-from shared.runtime import child
+from shared.runtime import child, install
 from shared.runtime.backoff import Backoff
 from shared.runtime.errors import ModelError
 from shared.runtime.ports import free_port
@@ -192,7 +192,7 @@ def find_python(settings: VlmSettings) -> str:
         raise ModelError(f"VLM_PYTHON={python} is no Python that can be run: give the one of the environment with vLLM")
     if not settings.vlm_python and importlib.util.find_spec("vllm") is None:
         raise ModelError(
-            "VLM_MODEL asks for a vLLM, which is not installed here: pip install 'tidegate[vllm]', on a CPU make "
+            f"VLM_MODEL asks for a vLLM, which is not installed here: {install.command('vllm')}, on a CPU make "
             "vllm; or name its Python by VLM_PYTHON, or set VLM_URL to an endpoint that runs"
         )
     return python

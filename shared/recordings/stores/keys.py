@@ -17,6 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
+from shared.runtime import install
 from shared.runtime.errors import SettingError
 
 SIZE = 32
@@ -110,4 +111,4 @@ def check_installed(setting: str) -> None:
     try:
         import cryptography  # noqa: F401
     except ModuleNotFoundError as e:
-        raise SettingError(f"{setting} needs cryptography: pip install 'tidegate[recorder]'") from e
+        raise SettingError(f"{setting} needs cryptography: {install.command('recorder')}") from e

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
@@ -26,6 +27,7 @@ from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.queries import VideoRequest
 from shared.recordings.records import Hole
 from shared.recordings.windows import Head
+from shared.runtime import install
 from shared.runtime.child import plain_environment
 from shared.runtime.errors import Refusal
 from tests.support.video.video_world import frames, path, pieces
@@ -151,7 +153,7 @@ async def test_a_failed_process_start_is_retried(pieces: list[Piece], monkeypatc
         with pytest.raises(Unread, match="can't be started: No such file"):
             await masker.mask_window(read, MASKS)
         patched.setattr(masker.catalog, "is_importable", lambda name: False)
-        with pytest.raises(Unread, match="pip install"):
+        with pytest.raises(Unread, match=re.escape(install.command("recorder"))):
             await masker.mask_window(read, MASKS)
     assert len((await masker.mask_window(read, MASKS)).read) == len(read)
 

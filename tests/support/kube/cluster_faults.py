@@ -22,8 +22,11 @@ from tests.support.kube.checked_cluster import (
     waits,
     without_consumer,
 )
+from tests.support.kube.deploy_manifests import VERSION
 from tests.support.kube.kube_api import Document, KubeApi
 from tests.support.kube.kube_controllers import EXTERNAL, GPU, set_condition
+
+SETUP_JOB = f"tidegate-setup-{VERSION.replace('.', '-')}"
 
 
 def no_answer(metric: str) -> Callable[[KubeApi], None]:
@@ -76,7 +79,7 @@ def no_tolerance(definition: Document) -> None:
 
 
 def failed_job(api: KubeApi) -> None:
-    job = api.get("Job", "tidegate-setup-0-2-0")
+    job = api.get("Job", SETUP_JOB)
     job["status"] = {}
     set_condition(job, "Failed", "True", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
 
@@ -106,7 +109,7 @@ WELL = {
     "volume index-tidegate-search-0": "volumes",
     "ScaledObjects": f"ScaledObject {CV}",
     f"metric s0-metric-api-demand of {CV}": f"metrics of {CV}",
-    "image tidegate:0.2.0": "images",
+    f"image tidegate:{VERSION}": "images",
 }
 
 
@@ -172,9 +175,9 @@ FAULTS = (
     Fault(
         "setup",
         "bad",
-        change("Job", "tidegate-setup-0-2-0", lambda d: d["status"].update(conditions=[])),
+        change("Job", SETUP_JOB, lambda d: d["status"].update(conditions=[])),
         "has not ended",
-        "logs job/tidegate-setup-0-2-0",
+        f"logs job/{SETUP_JOB}",
     ),
     Fault(
         "setup",
@@ -183,7 +186,7 @@ FAULTS = (
         "backoff limit",
         "kubectl delete job",
     ),
-    Fault("setup", "note", drop("Job", "tidegate-setup-0-2-0"), "no Job", "apply the overlay"),
+    Fault("setup", "note", drop("Job", SETUP_JOB), "no Job", "apply the overlay"),
     Fault("NATS", "note", down("nats-0"), "2 of 3 servers ready", "get pods"),
     Fault("NATS", "bad", several(down("nats-0"), down("nats-1")), "1 of 3 servers ready", "describe pods"),
     Fault("NATS", "bad", drop("Service", "nats"), "no Service nats", "component kubernetes/nats"),
@@ -308,7 +311,7 @@ FAULTS = (
         "autoscaler of nodes",
     ),
     Fault(
-        "image tidegate:0.2.0",
+        f"image tidegate:{VERSION}",
         "bad",
         waits(CV, "ImagePullBackOff", "pull access denied"),
         "pull access denied",
@@ -322,7 +325,7 @@ FAULTS = (
             "tidegate-scaler",
             lambda d: d["spec"]["template"]["spec"]["containers"][0].update(image="r.example.org/tidegate-small:0.1.0"),
         ),
-        "0.1.0, 0.2.0",
+        f"0.1.0, {VERSION}",
         "one tag",
     ),
     Fault(CV, "bad", unschedulable, "Insufficient nvidia.com/gpu", "add a node"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from services.cv.detectors import detections, load, openvino_ssd
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from shared.models.openvino import precision
+from shared.runtime import install
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 from tests.support.video.precision import compute_in, either_precision
@@ -222,7 +224,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "shared.torch_device", raising=False)
     monkeypatch.delitem(sys.modules, "services.cv.detectors.torchvision", raising=False)
-    with pytest.raises(ModelError, match=r"pip install 'tidegate\[cv-torch\]'"):
+    with pytest.raises(ModelError, match=re.escape(install.command("cv-torch"))):
         load("torchvision:ssdlite320_mobilenet_v3_large@random")
 
 

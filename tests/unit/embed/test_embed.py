@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from itertools import accumulate, pairwise
@@ -23,6 +24,7 @@ from services.embed.settings import EmbedSettings
 from shared.contract.events import DetectedObject, Frame
 from shared.contract.segment import Segment
 from shared.models.openvino import precision
+from shared.runtime import install
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 from tests.support.video.precision import compute_in, either_precision
@@ -116,7 +118,7 @@ def test_a_model_that_cannot_be_loaded_names_the_remedy(spec: str, options: dict
 def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open_clip", None)
     monkeypatch.delitem(sys.modules, "services.embed.models.open_clip", raising=False)
-    with pytest.raises(ModelError, match=r"pip install 'tidegate\[embed-torch\]'"):
+    with pytest.raises(ModelError, match=re.escape(install.command("embed-torch"))):
         load("ViT-B-32", pretrained="random")
 
 
