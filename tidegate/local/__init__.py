@@ -8,7 +8,9 @@
 | `layout` | the format version of a data directory |
 | `server`, `cluster` | an embedded nats-server, or three as a cluster |
 | `healing` | repairs: a restart of the server, a search index that is rebuilt |
+| `last_error` | why a process ended, by its log |
 | `scaling` | a pool of worker processes, scaled as KEDA and the HPA would |
 | `running` | the running stack, for other commands |
+| `problems`, `problem_monitor` | what is wrong with its processes, for other commands; how that is found |
 | `stack` | the whole of Tidegate on one machine |
 """

@@ -34,6 +34,7 @@ from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import recording_keys
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import SEARCH, Healing, Reindexing
+from tidegate.local.problem_monitor import ProblemMonitor
 from tidegate.local.running import Running
 from tidegate.local.scaling.autoscaler import Autoscaler, observing
 from tidegate.local.scaling.replicas import Replicas
@@ -126,7 +127,10 @@ class Stack:
             await self.pools[name].scale_to(1)
         if SEARCH in self._steady:
             self._reindexing = Reindexing({**os.environ, **self._environment(SEARCH)}["SEARCH_INDEX"])
+        self.monitor = ProblemMonitor(self.data, self.targets, self.pools, lambda: self.healing.trouble)
+        opened.callback(self.monitor.close)
         self._autoscaling = [asyncio.create_task(a.run(), name=f"scale {n}") for n, a in self.autoscalers.items()]
+        self._autoscaling.append(asyncio.create_task(self.monitor.run(), name="problems"))
         self._watching = asyncio.create_task(self._watch(), name="watch")
         opened.push_async_callback(end, self._watching, *self._autoscaling)
         self.health.ready = None
