@@ -31,7 +31,7 @@ from shared.runtime.settings import load
 from tidegate.cluster import keda
 from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, encryption, healing, running, stack
+from tidegate.local import disk, encryption, healing, problems, running, stack
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.findings import Finding, is_well, show
@@ -143,6 +143,7 @@ def _vlm() -> list[Finding]:
     """Check whether `tidegate up --vlm` could start with this environment."""
     if catalog.missing(["vlm"]):
         return []
+    from services.vlm.endpoints.connection import probe
     from services.vlm.endpoints.vllm_server import find_python
     from services.vlm.settings import VlmSettings
 
@@ -152,8 +153,11 @@ def _vlm() -> list[Finding]:
     try:
         settings = load(VlmSettings)
         where = redact(settings.vlm_url) or f"{settings.vlm_model}, by vLLM in {find_python(settings)}"
+        error = asyncio.run(probe(settings)) if settings.vlm_url.startswith(("http://", "https://")) else ""
     except TidegateError as e:
         return [Finding("vision language model", "bad", "can't be used", str(e))]
+    if error:
+        return [Finding("vision language model", "bad", error, "start it there, or correct VLM_URL")]
     return [Finding("vision language model", "ok", where)]
 
 
@@ -246,6 +250,8 @@ async def streams(data: Path) -> list[Finding]:
     except TidegateError as e:
         return [Finding("running", "note", "nothing", str(e))]
     findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]
+    if not os.environ.get("NATS_URL"):
+        findings += _processes(data)
     js = client.jetstream()
     lookups: list[tuple[str, Callable[[], Awaitable[object]]]] = []
     for stream in topology.streams(limits):
@@ -264,6 +270,15 @@ async def streams(data: Path) -> list[Finding]:
     finally:
         await client.close()
     return findings
+
+
+def _processes(data: Path) -> list[Finding]:
+    """Check that all processes of the running stack can work."""
+    found = [
+        Finding(p.replica, "bad", f"{p.kind}: {one_line(p.sentence)}", f"more is in {data / 'logs'}/{p.replica}.log")
+        for p in problems.read(data)
+    ]
+    return found or [Finding("processes", "ok", "none has died, and each is ready")]
 
 
 async def _copying(client: Client) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Finds what is wrong with the processes of a stack, and writes it where other commands read it.
 
-    monitor = ProblemMonitor(data, targets, pools, lambda: healing.trouble)
+    monitor = ProblemMonitor(data, targets, pools, lambda: {("nats-server", "nats-server"): healing.trouble})
     await monitor.look()            # every LOOK_S seconds
     monitor.problems                # for the live view
 
@@ -36,7 +36,6 @@ NO_PAGE = "it has not begun to serve /readyz"
 NO_ANSWER = "its /readyz does not answer"
 # By a sentence: the seconds for which it is no problem.
 _USUAL = {"starting": START_S, "loading the model": START_S, NO_PAGE: START_S, NO_ANSWER: 5.0}
-SERVER = "nats-server"
 
 
 class _Entry(msgspec.Struct):
@@ -47,8 +46,8 @@ class _Entry(msgspec.Struct):
 
 
 class ProblemMonitor:
-    """See the module. data: where the file goes. targets: the folder of files for Prometheus. trouble: of the server,
-    empty if there is none.
+    """See the module. data: where the file goes. targets: the folder of files for Prometheus. others: sentences on
+    what has no such page, by service and name; an empty one is no problem.
     """
 
     def __init__(
@@ -56,14 +55,14 @@ class ProblemMonitor:
         data: Path,
         targets: Path,
         pools: Mapping[str, Replicas],
-        trouble: Callable[[], str],
+        others: Callable[[], Mapping[tuple[str, str], str]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problems: list[Problem] = []
         self._file = data / problems.FILE
         self._targets = targets
         self._pools = pools
-        self._trouble = trouble
+        self._others = others
         self._clock = clock
         # When each replica was first seen not to be ready, by our clock and by the calendar.
         self._since: dict[str, tuple[float, dt.datetime]] = {}
@@ -126,9 +125,7 @@ class ProblemMonitor:
             for name in pool.ages:
                 if not any(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) for other in serving):
                     found[service, name] = NO_PAGE
-        if trouble := self._trouble():
-            found[SERVER, SERVER] = trouble
-        return found
+        return found | {key: sentence for key, sentence in self._others().items() if sentence}
 
 
 def _signature(problem: Problem) -> tuple[str, str, str]:

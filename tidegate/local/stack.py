@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from nats.aio.client import Client
@@ -24,7 +25,7 @@ from shared import bus
 from shared.client import registry
 from shared.contract import catalog
 from shared.recordings.opening import KEY_FILE
-from shared.runtime import child, lock
+from shared.runtime import child, lock, problems
 from shared.runtime.errors import TidegateError
 from shared.runtime.ports import free_port
 from shared.runtime.settings import load
@@ -42,7 +43,8 @@ from tidegate.local.server import NatsServer
 
 DEFAULT_PORT = 4222
 WATCH_S = 0.5
-CONSOLE, RECORDER = "console", "recorder"
+PROBE_S = 5.0
+CONSOLE, RECORDER, VLM = "console", "recorder", "vlm"
 
 
 def steady(*options: str) -> tuple[str, ...]:
@@ -85,7 +87,7 @@ class Stack:
         self._console_port = free_port(load(ConsoleSettings).console_port if port else 0)
         self.changed: list[str] = []
         self.health = Health()
-        self._readers_error = ""
+        self._readers_error = self._endpoint_error = ""
         self.targets = data / "metrics"
         self._logs = data / "logs"
 
@@ -127,10 +129,12 @@ class Stack:
             await self.pools[name].scale_to(1)
         if SEARCH in self._steady:
             self._reindexing = Reindexing({**os.environ, **self._environment(SEARCH)}["SEARCH_INDEX"])
-        self.monitor = ProblemMonitor(self.data, self.targets, self.pools, lambda: self.healing.trouble)
+        self.monitor = ProblemMonitor(self.data, self.targets, self.pools, self._troubles)
         opened.callback(self.monitor.close)
         self._autoscaling = [asyncio.create_task(a.run(), name=f"scale {n}") for n, a in self.autoscalers.items()]
         self._autoscaling.append(asyncio.create_task(self.monitor.run(), name="problems"))
+        if VLM in self._scaled:
+            opened.push_async_callback(end, asyncio.create_task(self._probe_endpoint(), name="endpoint"))
         self._watching = asyncio.create_task(self._watch(), name="watch")
         opened.push_async_callback(end, self._watching, *self._autoscaling)
         self.health.ready = None
@@ -166,6 +170,23 @@ class Stack:
                     task.result()
             await asyncio.sleep(WATCH_S)
 
+    def _troubles(self) -> dict[tuple[str, str], str]:
+        """Return what is wrong with the parts that have no page."""
+        return {("nats-server", "nats-server"): self.healing.trouble, (VLM, "VLM_URL"): self._endpoint_error}
+
+    async def _probe_endpoint(self) -> None:
+        """Ask the endpoint of VLM_URL until it answers: without work no replica does."""
+        from services.vlm.endpoints.connection import probe
+        from services.vlm.settings import VlmSettings
+
+        settings = load(VlmSettings, {**os.environ, **self._environment(VLM)})
+        if urlsplit(settings.vlm_url).scheme not in ("http", "https"):
+            return
+        while error := await probe(settings):
+            self._endpoint_error = error
+            await asyncio.sleep(PROBE_S)
+        self._endpoint_error = ""
+
     async def _take_readers(self) -> None:
         """Reload the readers that 'tidegate reader' added meanwhile."""
         try:
@@ -188,6 +209,7 @@ class Stack:
         identity = self.server.environment(record.identity)
         if name == CONSOLE:
             identity["CONSOLE_PORT"] = str(self._console_port)
+            identity["CONSOLE_PROBLEMS"] = str(self.data / problems.FILE)
         if name == RECORDER and (keys := recording_keys.used(self.data)):
             identity[KEY_FILE] = keys
         return {**identity, **defaults, **record.environment, **self._env.get(name, {})}

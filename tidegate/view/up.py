@@ -79,7 +79,7 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
         return
     async with (
         Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-        LiveView(monitor, title="up", story=lambda: stack.healing.trouble, console=console),
+        LiveView(monitor, title="up", problems=lambda: stack.monitor.problems, console=console),
     ):
         await stack.failed()
 
@@ -170,6 +170,7 @@ def spent(state: ScalerState, seconds: float) -> Spent:
         busy_s=state.busy_seconds,
         idle_s=state.idle_seconds,
         warming_s=state.warming_seconds,
+        down_s=state.down_seconds,
         peak=state.peak_replicas,
     )
 
