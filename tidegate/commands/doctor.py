@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,13 +24,14 @@ from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
 from shared.contract.memory import GB, MB
 from shared.models import weights as embedded_weights
+from shared.runtime import ports
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.cluster import keda
 from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, encryption, healing, problems, running, stack
+from tidegate.local import disk, encryption, healing, port, problems, running
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.findings import Finding, is_well, show
@@ -214,13 +214,10 @@ def _store(data: Path) -> list[Finding]:
 
 
 def _port() -> list[Finding]:
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", stack.DEFAULT_PORT))
-        except OSError:
-            return [Finding("port", "note", f"{stack.DEFAULT_PORT} is taken", "'tidegate up' takes another by itself")]
-    return [Finding("port", "ok", f"{stack.DEFAULT_PORT} is free")]
+    if not ports.is_free(port.DEFAULT):
+        found = f"{port.DEFAULT} is taken by {ports.holder(port.DEFAULT)}"
+        return [Finding("port", "note", found, "'tidegate up' takes another by itself, and stays there")]
+    return [Finding("port", "ok", f"{port.DEFAULT} is free")]
 
 
 def _keda() -> list[Finding]:

@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `port` | the port of the server |
 | `disk` | the limits of streams on this disk |
 | `encryption`, `recording_keys` | the keys of the server's store and of recordings |
 | `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
@@ -13,4 +14,5 @@
 | `running` | the running stack, for other commands |
 | `problems`, `problem_monitor` | what is wrong with its processes, for other commands; how that is found |
 | `stack` | the whole of Tidegate on one machine |
+| `preflight` | the settings of its services, checked before the start |
 """
