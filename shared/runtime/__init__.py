@@ -5,6 +5,7 @@
 | `errors` | the errors that Tidegate raises on purpose |
 | `install` | the command that installs missing packages |
 | `redact`, `plain` | text without credentials; foreign text made harmless for terminals and headers |
+| `problems` | what is wrong with the processes on one machine |
 | `settings` | environment variables into structs |
 | `telemetry` | logs, health and traces |
 | `tls` | certificates from settings |
