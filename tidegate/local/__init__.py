@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `disk` | the limits of streams on this disk |
+| `logs` | the size and the number of log files |
 | `encryption`, `recording_keys` | the keys of the server's store and of recordings |
 | `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
 | `layout` | the format version of a data directory |

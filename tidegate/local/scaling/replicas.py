@@ -24,6 +24,7 @@ from shared.runtime.backoff import Backoff
 from shared.runtime.pages.monitoring import forget_targets
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
+from tidegate.local import logs
 
 # Our services exit with this code if their configuration prevents a start: a restart alone does not help.
 BAD_CONFIGURATION = 2
@@ -235,12 +236,9 @@ class _Replica:
 
     def _tail(self, offset: int) -> list[str]:
         """Return the last lines of this run of the process. The part before `offset` is from earlier runs."""
-        size = self._log_size()
-        if size <= offset:
+        if not self._log_size():
             return []
-        with self._log_path.open("rb") as f:
-            f.seek(max(offset, size - TAIL_BYTES))
-            return f.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+        return logs.since(self._log_path, offset)[-TAIL_BYTES:].splitlines()[-TAIL_LINES:]
 
 
 def _signal(send: Callable[[int], None], number: int) -> None:
