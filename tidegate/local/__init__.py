@@ -4,6 +4,7 @@
 |---|---|
 | `port` | the port of the server |
 | `disk` | the limits of streams on this disk |
+| `logs` | the size and the number of log files |
 | `encryption`, `recording_keys` | the keys of the server's store and of recordings |
 | `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
 | `layout` | the format version of a data directory |

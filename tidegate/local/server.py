@@ -32,7 +32,7 @@ from shared.runtime import child, install
 from shared.runtime.errors import BusError
 from shared.runtime.ports import free_port
 from shared.runtime.settings import BusSettings, load
-from tidegate.local import disk, encryption, layout, passwords, tenants
+from tidegate.local import disk, encryption, layout, logs, passwords, tenants
 from tidegate.local.encryption import StoreSettings, write_private
 
 # The bytes that streams may reserve. By default the server uses the free space at its start, and if that is less than
@@ -122,7 +122,7 @@ class ServerProcess:
         for _ in range(int(limit_s / POLL_S)):
             if process.poll() is not None:
                 raise BusError(f"nats-server exited with {process.returncode}: {child.last_lines(self._log)}")
-            if READY in await asyncio.to_thread(self._log_since, before):
+            if READY in await asyncio.to_thread(logs.since, self._log, before):
                 return
             await asyncio.sleep(POLL_S)
         await self.stop(signal.SIGTERM)
@@ -135,7 +135,7 @@ class ServerProcess:
             return
         process.send_signal(signal.SIGHUP)
         for _ in range(int(RELOAD_S / POLL_S)):
-            lines = await asyncio.to_thread(self._log_since, before)
+            lines = await asyncio.to_thread(logs.since, self._log, before)
             if process.poll() is not None or RELOADED in lines:
                 return
             if RELOAD_FAILED in lines:
@@ -159,11 +159,6 @@ class ServerProcess:
         """Send it a signal, if it runs."""
         if self._child is not None:
             self._child.send_signal(sig)
-
-    def _log_since(self, size: int) -> str:
-        with self._log.open("rb") as log:
-            log.seek(size)
-            return log.read().decode(errors="replace")
 
 
 class ServerConfig:

@@ -32,8 +32,8 @@ from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.keda.scaledobject import ScaledObject
+from tidegate.local import logs, recording_keys
 from tidegate.local import port as ports
-from tidegate.local import recording_keys
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import SEARCH, Healing, Reindexing
 from tidegate.local.problem_monitor import ProblemMonitor
@@ -114,14 +114,12 @@ class Stack:
         """
         taken = f"another Tidegate runs on {self.data}: stop it, or choose another directory with --data"
         opened.enter_context(lock.acquire(self.data / "lock", taken))
-        # They name cameras and addresses, and other users may read the data directory.
-        self._logs.mkdir(exist_ok=True)
-        self._logs.chmod(0o700)
+        chosen, change = ports.choose(self.data, self._port)
+        self.server = NatsServer(self.data, port=chosen)
+        self._open_logs(opened)
         # Files of a killed run point to ended processes.
         shutil.rmtree(self.targets, ignore_errors=True)
         opened.callback(shutil.rmtree, self.targets, ignore_errors=True)
-        chosen, change = ports.choose(self.data, self._port)
-        self.server = NatsServer(self.data, port=chosen)
         opened.push_async_callback(self.server.stop)
         await self.server.start()
         self.healing = Healing(self.server)
@@ -152,6 +150,15 @@ class Stack:
         opened.callback(found_by.unlink, missing_ok=True)
         running = Running(self.server.url, os.getpid(), self.console_url)
         write_private(found_by, msgspec.json.encode(running).decode())
+
+    def _open_logs(self, opened: AsyncExitStack) -> None:
+        """Limit the logs until the end. Raises SettingError."""
+        settings = load(logs.LogSettings)
+        # They name cameras and addresses, and other users may read the data directory.
+        self._logs.mkdir(exist_ok=True)
+        self._logs.chmod(0o700)
+        limiting = asyncio.create_task(logs.limit(settings, self._logs, self.server.log), name="limit logs")
+        opened.push_async_callback(end, limiting)
 
     @property
     def console_url(self) -> str:

@@ -12,6 +12,7 @@ import services
 from shared.contract.topology import TopologySettings
 from shared.runtime.settings import FORMER, BusSettings
 from tidegate.local.encryption import StoreSettings
+from tidegate.local.logs import LogSettings
 from tools.reference import structs
 from tools.reference.markdown import code, page, table
 
@@ -36,6 +37,7 @@ def text() -> str:
         blocks += [f"## {name}", f"`python -m services.{name}` reads these too:", _table(struct, _names(BusSettings))]
     blocks += [f"## {SETUP}", "Limits that the streams are given:", _table(TopologySettings, frozenset())]
     blocks += [f"## {UP}", "These limits too, and how its server stores:", _table(StoreSettings, frozenset())]
+    blocks += ["How long the logs of its processes get:", _table(LogSettings, frozenset())]
     renamed = table(("former name", "name"), [(code(former), code(name)) for former, name in FORMER.items()])
     return page("Settings", *blocks, "## Others", OTHERS, "## Former names", RENAMED, renamed)
 

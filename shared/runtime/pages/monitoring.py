@@ -32,6 +32,8 @@ REGISTRY.register(FormerNames())
 
 # Maximum concurrent answers of /metrics: one takes time, and continues after its client was dropped.
 MOST_SCRAPES = 4
+# The namespace of processes that no cluster runs.
+NAMESPACE = "local"
 # The retry interval on a full disk.
 AGAIN_S = 2.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -117,14 +119,15 @@ def _problem(health: Health) -> str | None:
 def tell_prometheus(settings: BusSettings, service: str, port: int) -> None:
     """Write `<replica>.json` into METRICS_TARGETS, by which Prometheus finds this process. Raises SettingError.
 
-    It is a file of `file_sd_configs`, with the labels `service` and `replica`. Our parent removes it. On a full disk a
-    thread writes it once there is room: the process works meanwhile.
+    It is a file of `file_sd_configs`. Its labels `namespace`, `component` and `pod` are those of our PodMonitors:
+    dashboards and alerts select and group by them. Our parent removes it. On a full disk a thread writes it once there
+    is room: the process works meanwhile.
     """
     if not settings.metrics_targets:
         return
     replica = os.environ.get("REPLICA") or service
     host = "127.0.0.1" if settings.metrics_host in ("0.0.0.0", "::") else settings.metrics_host  # noqa: S104 - compared
-    labels = {"service": service, "replica": replica}
+    labels = {"namespace": NAMESPACE, "component": service, "pod": replica, "service": service, "replica": replica}
     if settings.metrics_cert:
         labels["__scheme__"] = "https"
     entry = [{"targets": [f"{host}:{port}"], "labels": labels}]

@@ -26,7 +26,7 @@ from shared.runtime.pages.monitoring import forget_targets
 from shared.runtime.problems import Problem
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
-from tidegate.local import last_error
+from tidegate.local import last_error, logs
 
 # Our services exit with this code if their configuration prevents a start: a restart alone does not help.
 BAD_CONFIGURATION = 2
@@ -264,12 +264,7 @@ class _Replica:
 
     def _tail(self, offset: int) -> str:
         """Return the end of this run's output. The part before `offset` is from earlier runs."""
-        size = self._log_size()
-        if size <= offset:
-            return ""
-        with self._log_path.open("rb") as f:
-            f.seek(max(offset, size - last_error.TAIL_BYTES))
-            return f.read(last_error.TAIL_BYTES).decode(errors="replace")
+        return logs.since(self._log_path, offset)[-last_error.TAIL_BYTES :] if self._log_size() else ""
 
 
 def _signal(send: Callable[[int], None], number: int) -> None:

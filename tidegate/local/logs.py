@@ -1,0 +1,103 @@
+"""Limits the logs of one machine's processes: the size of each file, and the number of older ones next to it.
+
+    await limit(load(LogSettings), data / "logs", data / "nats.log")   # until cancelled
+    since(log, offset)      # what was appended after `offset`, also if the file was cut
+
+A process appends to its file by itself, and waits for nobody. It holds the file open, so the file can't be renamed: its
+content is copied to `<name>.1`, and the file is cut. Lines between the copy's end and the cut are lost: microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.runtime.telemetry import logger
+
+LOOK_S = 1.0
+BLOCK = 1 << 20
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of the logs of `tidegate up`."""
+
+    log_max_bytes: Annotated[
+        int, Meta(ge=0, description="maximum bytes of a log file in the data directory; 0: without a limit")
+    ] = 10_000_000
+    log_files: Annotated[
+        int, Meta(ge=1, le=100, description="maximum log files of one process: the current one, and older ones")
+    ] = 3
+
+
+async def limit(settings: LogSettings, folder: Path, *files: Path) -> None:
+    """Limit the logs in a folder, and these files, until cancelled."""
+    error = ""
+    while settings.log_max_bytes:
+        last, error = error, await asyncio.to_thread(_limit_all, [*sorted(folder.glob("*.log")), *files], settings)
+        if error and error != last:
+            logger("stack").warning("older lines of a log are lost", error=error)
+        await asyncio.sleep(LOOK_S)
+
+
+def since(log: Path, offset: int) -> str:
+    """Return what was appended after `offset` bytes, with the end of the older file if the log was cut since then."""
+    if log.stat().st_size >= offset:
+        return _read(log, offset)
+    return _read(_older(log, 1), offset) + _read(log, 0)
+
+
+def _limit_all(logs: list[Path], settings: LogSettings) -> str:
+    """Rotate the logs that need it. Return the first error."""
+    errors = []
+    # The older file gets what comes during the copy, and stays within the limit.
+    most = settings.log_max_bytes * 9 // 10
+    for log in logs:
+        try:
+            if log.exists() and log.stat().st_size > most:
+                _rotate(log, settings)
+        except OSError as e:
+            errors.append(str(e))
+    return errors[0] if errors else ""
+
+
+def _rotate(log: Path, settings: LogSettings) -> None:
+    """Move the content to the next file. On a full disk it is lost, which makes room. Raises OSError."""
+    older = [_older(log, n) for n in range(1, settings.log_files)]
+    try:
+        for newer, oldest in reversed(list(pairwise(older))):
+            if newer.exists():
+                newer.replace(oldest)
+        if older:
+            _copy_end(log, older[0], settings.log_max_bytes)
+    finally:
+        os.truncate(log, 0)
+
+
+def _copy_end(log: Path, copy: Path, most: int) -> None:
+    """Copy at most the last `most` bytes. Raises OSError, and leaves no copy then."""
+    try:
+        with log.open("rb") as source, copy.open("wb") as target:
+            source.seek(max(0, log.stat().st_size - most))
+            while block := source.read(min(BLOCK, most - target.tell())):
+                target.write(block)
+    except OSError:
+        copy.unlink(missing_ok=True)
+        raise
+
+
+def _older(log: Path, n: int) -> Path:
+    return log.with_name(f"{log.name}.{n}")
+
+
+def _read(path: Path, offset: int) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read().decode(errors="replace")
