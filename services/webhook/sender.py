@@ -20,6 +20,8 @@ from services.webhook import metrics
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing, kind_of, read
 from services.webhook.settings import WebhookSettings
+from services.webhook.start import Beginning
+from services.webhook.status import Status, StatusWriter
 from shared import bus
 from shared.bus.pull import Puller
 from shared.contract import names
@@ -31,7 +33,7 @@ from shared.service.process import beat
 from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 
-CONSUMER = "webhook"
+CONSUMER = names.WEBHOOK
 # For the requests that run at the stop.
 GRACE_S = 5.0
 MOST_BYTES = 64 * 1024 * 1024
@@ -57,6 +59,9 @@ class Sender:
         self._in_flight: InFlight[Delivery] = InFlight(client, CONSUMER)
         self._running: set[asyncio.Task[Done]] = set()
         self._draining = False
+        self._beginning = Beginning(client)
+        status = Status(endpoint=endpoint.where, events=sorted(settings.kinds))
+        self._status = StatusWriter(client, status)
         self._log = logger("webhook")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -64,6 +69,9 @@ class Sender:
         opening = partial(self._in_flight.open, names.EVENTS, CONSUMER)
         source = await unless(stop, bus.answered(self._client, self._health, opening))
         if source is None:
+            return
+        begin = partial(self._beginning.record, self._settings.since)
+        if await unless(stop, bus.answered(self._client, self._health, begin)) is None:
             return
         self._log.info("ready", endpoint=self._endpoint.where, events=sorted(self._settings.kinds))
         if not self._settings.key:
@@ -76,9 +84,11 @@ class Sender:
         beating = asyncio.create_task(
             beat(self._client, self._health, self._in_flight.beat, every_s=self._in_flight.beat_s)
         )
+        telling = asyncio.create_task(self._status.run())
         try:
-            await supervise(working, beating, stop=stop)
+            await supervise(working, beating, telling, stop=stop)
         finally:
+            await end(telling)
             self._draining = True
             self._health.ready = "draining"
             ending.set()
@@ -138,7 +148,7 @@ class Sender:
     async def _handle(self, delivery: Delivery, *, ask: bool) -> Done:
         """Handle a message. ask: with a request; without one, answer only for those that are too old."""
         try:
-            if not (delivery.is_for(CONSUMER) and kind_of(delivery.subject) in self._settings.kinds):
+            if not await self._is_wanted(delivery):
                 await self._in_flight.acknowledge(delivery, confirmed=False)
                 return "passed"
             try:
@@ -155,6 +165,11 @@ class Sender:
             self._in_flight.release(delivery)
         return "again"
 
+    async def _is_wanted(self, delivery: Delivery) -> bool:
+        """Whether it is for us, of a kind to send, and after the start."""
+        is_ours = delivery.is_for(CONSUMER) and kind_of(delivery.subject) in self._settings.kinds
+        return is_ours and not await self._beginning.skips(delivery.seq, delivery.stored_at)
+
     async def _send(self, delivery: Delivery, outgoing: Outgoing) -> Done:
         begun = time.monotonic()
         try:
@@ -163,6 +178,7 @@ class Sender:
             metrics.REQUESTS.labels(e.outcome).inc()
             return await self._failed(delivery, outgoing, begun, e)
         metrics.REQUESTS.labels("delivered").inc()
+        self._status.succeeded()
         if outgoing.time is not None:
             metrics.LATENCY.observe(max(0.0, time.time() - outgoing.time))
         self._log.debug("delivered", id=outgoing.id)
@@ -174,6 +190,7 @@ class Sender:
     async def _failed(self, delivery: Delivery, outgoing: Outgoing, begun: float, error: Failed) -> Done:
         if error.outcome == "gone":
             self._answered(begun)
+            self._status.failed(str(error), None)
             return "answered" if await self._dead_letter(delivery, f"{self._endpoint.where} {error}") else "again"
         requested_s = error.requested_s if error.certain else None
         if self._breaker.failed(
@@ -183,6 +200,7 @@ class Sender:
             self._opened_at = time.time()
             self._log.warning("the endpoint fails: it is left alone, but for one event at a time", reason=str(error))
         self._tell()
+        self._status.failed(str(error), time.time() + self._breaker.wait_s if self._breaker.is_open else None)
         if self._is_old(delivery):
             return await self._give_up(delivery, str(error))
         wait_s = DELAYS.after(delivery.deliveries, error.requested_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -11,6 +12,7 @@ from services.webhook import signature
 from services.webhook.outgoing import KINDS
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import BusSettings
+from shared.runtime.times import instant, now_here
 
 DAY_S = 24 * 3600.0
 # EVENTS stores an event for seven days: by then it must be delivered or dead-lettered.
@@ -33,6 +35,12 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
         float,
         Meta(gt=0, le=LONGEST_S, description="seconds after which an event that still fails is a dead letter"),
     ] = DAY_S
+    webhook_since: Annotated[
+        str,
+        Meta(
+            description="where a first start begins: now, an age such as 1h, or a time; later starts go on where it was"
+        ),
+    ] = "now"
 
     def __post_init__(self) -> None:
         """Raise SettingError, without secrets, for mistakes that types can't catch."""
@@ -60,6 +68,12 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
             raise SettingError(
                 f"WEBHOOK_EVENTS={self.webhook_events!r} can't be used: give alerts, incidents, or alerts,incidents"
             )
+        _ = self.since
+
+    @property
+    def since(self) -> dt.datetime | None:
+        """The time of WEBHOOK_SINCE; None for now. Raises SettingError."""
+        return None if self.webhook_since == "now" else instant("WEBHOOK_SINCE", self.webhook_since, now_here())
 
     @property
     def url(self) -> str:

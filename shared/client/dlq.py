@@ -1,4 +1,4 @@
-"""The contents of the dead-letter stream, and their replay.
+"""The contents of the dead-letter stream, their replay and its outcome, and their removal.
 
 Only the service vouches for a dead letter, and a replay runs with all rights. So a replay goes only to that service: to
 a subject that it takes and, while the original exists, with the content of its stream.
@@ -6,14 +6,19 @@ a subject that it takes and, while the original exists, with the content of its 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 
+import msgspec
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from shared import bus
-from shared.bus import direct
+from shared.bus import direct, infos
 from shared.bus.direct import Stored
+from shared.bus.infos import Missing
 from shared.bus.log import Log
 from shared.contract import catalog, deadletters, names
 from shared.contract.deadletters import DeadLetter
@@ -21,6 +26,25 @@ from shared.runtime.errors import BusError
 
 # A replay that is not stored within this time fails.
 PATIENCE_S = 10.0
+# The interval in which the outcome of replays is asked for.
+POLL_S = 0.25
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """letter: as it was, without its payload. seq: of the message that replays it, in its stream."""
+
+    letter: DeadLetter
+    seq: int
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """came_back: replays with their new dead letters. processed: the number of replays that were acknowledged. waiting:
+    that of all others.
+    """
+
+    came_back: list[tuple[Replay, DeadLetter]]
+    processed: int
+    waiting: int
 
 
 class Unreplayable(BusError):
@@ -31,8 +55,11 @@ class Unreplayable(BusError):
 Tell = Callable[[int, int], None]
 
 
-async def entries(client: Client, service: str | None = None, tell: Tell | None = None) -> AsyncIterator[DeadLetter]:
-    """Yield all present dead letters, oldest first; those of one service if it is named.
+async def entries(
+    client: Client, service: str | None = None, tell: Tell | None = None, *, reason: str = "", after: int = 0
+) -> AsyncIterator[DeadLetter]:
+    """Yield all present dead letters after a number, oldest first; those of one service if it is named, and those whose
+    reason contains a text, in any case.
 
     A message whose workers died on it has only JetStream's advisory. The message is read from its stream while it
     exists there.
@@ -41,16 +68,16 @@ async def entries(client: Client, service: str | None = None, tell: Tell | None 
         state = (await client.jetstream().stream_info(names.DLQ)).state
     except NotFoundError as e:
         raise BusError("stream DLQ is missing: run 'tidegate setup'") from e
-    seq = state.first_seq
+    first = seq = max(state.first_seq, after + 1)
     async with Log(client, names.DLQ) as log:
         while seq <= state.last_seq and (found := await log.read(">", seq)):
             for stored in found:
                 entry = _read(stored)
-                if service in (None, entry.service):
+                if service in (None, entry.service) and reason.casefold() in entry.reason.casefold():
                     yield await _completed(client, entry)
             seq = found[-1].seq + 1
             if tell:
-                tell(seq - state.first_seq, state.last_seq - state.first_seq + 1)
+                tell(seq - first, state.last_seq - first + 1)
 
 
 async def read(client: Client, stored: Stored) -> DeadLetter:
@@ -83,6 +110,50 @@ async def replay(client: Client, entry: DeadLetter) -> int:
     ack = await bus.publish(client, js, entry.subject, entry.payload or b"", headers, patience_s=PATIENCE_S)
     await js.delete_msg(names.DLQ, entry.seq)
     return ack.seq
+
+
+async def remove(client: Client, seq: int) -> None:
+    """Delete a dead letter. Raises BusError if there is none."""
+    try:
+        await client.jetstream().delete_msg(names.DLQ, seq)
+    except APIError as e:
+        raise BusError(f"letter {seq} can't be removed: {e.description}") from e
+
+
+async def last_seq(client: Client) -> int:
+    """Return the number of the newest dead letter so far."""
+    return (await client.jetstream().stream_info(names.DLQ)).state.last_seq
+
+
+async def outcome(client: Client, replays: Sequence[Replay], after: int, wait_s: float) -> Outcome:
+    """Return what became of some replays: once all are processed, or after `wait_s`.
+
+    after: the newest dead letter before they were replayed. A letter is written before its message is acknowledged.
+    """
+    until = time.monotonic() + wait_s
+    by_origin = {(r.letter.service, of): r for r in replays for of in (r.letter.of, f"{r.letter.stream}/{r.seq}")}
+    back: dict[int, tuple[Replay, DeadLetter]] = {}
+    while True:
+        processed = {r.letter.seq for r in replays if await _is_processed(client, r)}
+        async for letter in entries(client, after=after):
+            after = letter.seq
+            if replay := by_origin.get((letter.service, letter.of)):
+                back[replay.letter.seq] = (replay, letter)
+        if len(processed | back.keys()) == len(replays) or time.monotonic() >= until:
+            break
+        await asyncio.sleep(POLL_S)
+    done = len(processed - back.keys())
+    return Outcome(came_back=list(back.values()), processed=done, waiting=len(replays) - done - len(back))
+
+
+async def _is_processed(client: Client, replay: Replay) -> bool:
+    """Whether the service has acknowledged a replay, and all before it."""
+    letter, floors = replay.letter, []
+    for consumer in _consumers(letter.service):
+        if consumer.stream == letter.stream and any(names.overlap(p, letter.subject) for p in consumer.filters):
+            with contextlib.suppress(Missing):
+                floors.append((await infos.consumer(client, consumer.stream, consumer.name)).ack_floor.stream_seq)
+    return bool(floors) and min(floors) >= replay.seq
 
 
 def _read(stored: Stored) -> DeadLetter:

@@ -412,12 +412,15 @@ SERVICES: tuple[Service, ...] = (
         consumers=(
             Consumer(
                 stream=names.EVENTS,
-                name="webhook",
+                name=names.WEBHOOK,
                 filters=_events("alerts", "incidents"),
                 max_deliver=WITHOUT_LIMIT,
                 from_now=True,
             ),
         ),
+        # Its first start begins after the last event that EVENTS has then.
+        states=(names.EVENTS,),
+        buckets=(Bucket(name=names.WEBHOOK, writes=("start", "status")),),
         dead_letters=True,
         extras=("webhook",),
         started_by="--analytics",

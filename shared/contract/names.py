@@ -55,6 +55,8 @@ RECORDERS = "recorders"
 RECORDINGS = "recordings"
 # The progress of each run of `tidegate reanalyze`.
 RUNS = "runs"
+# The start and the state of the webhook. Its consumer of EVENTS has the same name.
+WEBHOOK = "webhook"
 
 # The streams of jobs and their consumers, the most urgent first.
 VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))

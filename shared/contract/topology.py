@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import time
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
@@ -93,6 +94,9 @@ REVIEWS_BYTES = 32 * MB
 RUNS_MAX_AGE_S = 30 * 24 * 60 * MINUTE
 RUNS_BYTES = 16 * MB
 RUN_BYTES = 256 * 1024
+# The start and the state of the webhook, some 500 bytes.
+WEBHOOK_BYTES = 1 * MB
+WEBHOOK_ENTRY_BYTES = 4096
 # A lease names the process that holds it, and there is one per camera and process: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
@@ -110,6 +114,7 @@ NO_DISK, NO_CLUSTER = 10047, 10074
 TOO_MANY = {10026: "max-consumers", 10027: "max-streams"}
 # Flags that the server never resets.
 _FOR_EVER = ("deny_delete", "deny_purge", "sealed")
+_START = ("deliver_policy", "opt_start_seq", "opt_start_time")
 
 
 class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -340,6 +345,7 @@ def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     # An expired incident needs no review.
     found[names.REVIEWS] = _bucket(names.REVIEWS, s, max_age=EVENTS_MAX_AGE_S, max_bytes=REVIEWS_BYTES)
     found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_MAX_AGE_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
+    found[names.WEBHOOK] = _bucket(names.WEBHOOK, s, max_bytes=WEBHOOK_BYTES, max_msg_size=WEBHOOK_ENTRY_BYTES)
     for b in (names.LEASES, names.PARTITIONS, names.RECORDERS):
         found[b] = _bucket(b, s, max_age=LEASES_MAX_AGE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found
@@ -387,9 +393,15 @@ async def apply_consumers(js: JetStreamContext, s: TopologySettings, wanted: Ite
     return done
 
 
-async def renew_consumer(js: JetStreamContext, s: TopologySettings, stream: str, name: str) -> None:
-    """Delete and recreate a durable consumer, so that it delivers everything again. Raises BusError."""
+async def renew_consumer(
+    js: JetStreamContext, s: TopologySettings, stream: str, name: str, since: dt.datetime | None = None
+) -> None:
+    """Delete and recreate a durable consumer, so that it delivers again: all that its policy says, or all from `since`
+    on. Raises BusError.
+    """
     (config,) = [c for of, c in consumers(s) if (of, c.durable_name) == (stream, name)]
+    if since:
+        config = config.evolve(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since)
 
     async def again() -> str:
         with contextlib.suppress(NotFoundError):
@@ -490,6 +502,8 @@ async def _apply_consumer(js: JetStreamContext, stream: str, want: ConsumerConfi
     except NotFoundError:
         await js.add_consumer(stream, want)
         return "created"
+    # The server refuses to move the start of a consumer.
+    want = want.evolve(**{k: getattr(have, k) for k in _START})
     if _differs(want, have):
         await js.add_consumer(stream, want)
         return "updated"

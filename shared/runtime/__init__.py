@@ -6,6 +6,7 @@
 | `install` | the command that installs missing packages |
 | `redact`, `plain` | text without credentials; foreign text made harmless for terminals and headers |
 | `problems` | what is wrong with the processes on one machine |
+| `times` | times in users' notation |
 | `settings` | environment variables into structs |
 | `telemetry` | logs, health and traces |
 | `tls` | certificates from settings |

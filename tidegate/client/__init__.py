@@ -10,5 +10,6 @@ Requests that programs share are in `shared.client`.
 | `clips` | a moment's video and picture |
 | `tracked` | a track's video and picture |
 | `catalogue` | recordings as Parquet |
+| `webhook` | where the webhook stands, and moves of its start |
 | `console` | one-time links into the console |
 """

@@ -8,7 +8,7 @@
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
-| `accounts`, `cluster`, `setup`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
+| `accounts`, `cluster`, `setup`, `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "accounts": CommandInfo("Create passwords and accounts for your own server.", "server"),
         "cluster": CommandInfo("Prepare a Kubernetes cluster.", "server"),
         "setup": CommandInfo("Create or update streams, consumers and buckets.", "server"),
-        "dlq": CommandInfo("List dead letters, and replay them.", "server"),
+        "webhook": CommandInfo("Show, move and test the posts of alerts.", "webhook"),
+        "dlq": CommandInfo("List, replay and remove dead letters.", "server"),
         "reindex": CommandInfo("Rebuild the index of 'find'.", "search"),
         "schema": CommandInfo("Print the JSON Schema of all events.", "server"),
         "chaos": CommandInfo("Test delivery with kills under load.", "demo"),

@@ -107,6 +107,7 @@ BUCKETS = {
     names.RECORDERS: "which recorder has which partition",
     names.RECORDINGS: "what is to be recorded of each camera, and for how long it is kept",
     names.RUNS: "how far each run of `tidegate reanalyze` is",
+    names.WEBHOOK: "where the webhook begins, and how its endpoint does",
 }
 
 REQUESTS_OF = {

@@ -1,0 +1,74 @@
+"""How the endpoint does, in the bucket `webhook`, for `tidegate webhook status`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+
+from shared.contract import names
+from shared.runtime.telemetry import logger
+
+KEY = "status"
+# The interval between two writes: the minimum, and the maximum, after which no process runs.
+WRITE_S = 2.0
+ALIVE_S = 10.0
+MOST_TEXT = 500
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """As the process that wrote last has seen it. endpoint: without path and query, which may hold secrets. events: the
+    kinds that are sent. delivered_at, failed_at: of the last success and failure, Unix seconds; None: none yet. error:
+    of that failure. retry_at: of the next probe, while the endpoint fails.
+    """
+
+    endpoint: str
+    events: list[str]
+    delivered_at: float | None = None
+    failed_at: float | None = None
+    error: str = ""
+    retry_at: float | None = None
+
+
+class StatusWriter:
+    """Writes a status after it has changed, and every ALIVE_S. A failure to write is no failure of the webhook."""
+
+    def __init__(self, client: Client, status: Status) -> None:
+        self._client = client
+        self._status = status
+        self._changed = asyncio.Event()
+        self._changed.set()
+        self._log = logger("webhook")
+
+    def succeeded(self) -> None:
+        """Record a delivery."""
+        self._set(delivered_at=time.time(), retry_at=None)
+
+    def failed(self, error: str, retry_at: float | None) -> None:
+        """Record a failure. error: without secrets."""
+        self._set(failed_at=time.time(), error=error[:MOST_TEXT], retry_at=retry_at)
+
+    def _set(self, **changes: object) -> None:
+        self._status = msgspec.structs.replace(self._status, **changes)
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ALIVE_S):
+                    await self._changed.wait()
+            self._changed.clear()
+            await self._write()
+            await asyncio.sleep(WRITE_S)
+
+    async def _write(self) -> None:
+        value, subject = msgspec.json.encode(self._status), f"$KV.{names.WEBHOOK}.{KEY}"
+        try:
+            await self._client.jetstream().publish(subject, value)
+        except (TimeoutError, nats.errors.Error) as e:
+            self._log.debug("status not written", error=repr(e))
