@@ -10,5 +10,6 @@
 | `healing` | repairs: a restart of the server, a search index that is rebuilt |
 | `scaling` | a pool of worker processes, scaled as KEDA and the HPA would |
 | `running` | the running stack, for other commands |
+| `workers` | the autoscaled services of one machine, for a server elsewhere |
 | `stack` | the whole of Tidegate on one machine |
 """
