@@ -484,7 +484,12 @@ SERVICES: tuple[Service, ...] = (
         # For video and jobs `stored` has headers alone: the scaler sees no content.
         hears=("scale.>", names.stored(names.media(">")), names.stored("jobs.vlm.>")),
         counts_work=True,
-        buckets=(_CAMERAS, Bucket(name=names.SCALER, writes=(">",))),
+        buckets=(
+            _CAMERAS,
+            Bucket(name=names.SCALER, writes=(">",)),
+            # A key is a service and a machine.
+            Bucket(name=names.MACHINES, watched=True, writes=("*.*",)),
+        ),
         extras=("scaler",),
     ),
     # Its own identity stores users, their rights and their actions; for all else it uses the rights of the user's role.

@@ -43,6 +43,8 @@ PARTITIONS = "partitions"
 RULES = "rules"
 ANALYTICS = "analytics"
 SCALER = "scaler"
+# The machines whose `tidegate workers` share a service's replicas.
+MACHINES = "machines"
 # A camera's background, which identifies static scenes.
 SCENES = "scenes"
 # The users of the console, and their reviews.

@@ -346,7 +346,7 @@ def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     found[names.REVIEWS] = _bucket(names.REVIEWS, s, max_age=EVENTS_MAX_AGE_S, max_bytes=REVIEWS_BYTES)
     found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_MAX_AGE_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
     found[names.WEBHOOK] = _bucket(names.WEBHOOK, s, max_bytes=WEBHOOK_BYTES, max_msg_size=WEBHOOK_ENTRY_BYTES)
-    for b in (names.LEASES, names.PARTITIONS, names.RECORDERS):
+    for b in (names.LEASES, names.PARTITIONS, names.RECORDERS, names.MACHINES):
         found[b] = _bucket(b, s, max_age=LEASES_MAX_AGE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found
 

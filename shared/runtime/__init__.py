@@ -15,5 +15,6 @@
 | `progress` | reports that long work still runs |
 | `backoff` | delays between tries; no requests to a failing server |
 | `lock`, `ports` | a file lock of one process; free TCP ports |
+| `systemd` | the start and the stop, for the service manager |
 | `lazy` | modules that load at their first use |
 """

@@ -3,7 +3,7 @@
 | module | idea |
 |---|---|
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
-| `up`, `demo`, `camera`, `console`, `doctor` | commands to start |
+| `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
 | `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
     "Start": {
         "demo": CommandInfo("Run a demo of a minute and a half.", "demo"),
         "up": CommandInfo("Run server, ingest and workers on this machine.", "up"),
+        "workers": CommandInfo("Run autoscaled workers for a server elsewhere.", "cv"),
         "console": CommandInfo("Create links that sign people in to the console.", "console"),
         "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),

@@ -9,5 +9,5 @@
 | `findings` | results of checks and their remedies |
 | `policies`, `audit` | the cost of each scaling policy; an audit in words |
 | `monitor`, `terminal` | the present state; its live view |
-| `up` | the stack and its live view |
+| `up`, `workers` | the stack and its live view; the pools of one machine |
 """

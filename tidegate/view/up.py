@@ -51,12 +51,12 @@ async def run(
     """
     chosen = [f"--{option}" for option, is_set in options.items() if is_set]
     services = catalog.started(["up", *chosen], os.environ)
-    _check_extras(services, chosen)
+    check_extras(services, " ".join(("tidegate up", *chosen)), _extras_of_up(chosen))
     warnings = [*preflight.check(services, data), *disk.check(data / "jetstream")]
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
     console = Screen(highlight=True)
     live = console.is_terminal and not plain
-    stop = _until_signalled()
+    stop = until_signalled()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
         started = time.monotonic()
@@ -120,28 +120,34 @@ def _greeting(stack: Stack, cv: ScaledObject, chosen: Sequence[str]) -> str:
     )
 
 
-def _check_extras(services: Sequence[Service], chosen: Sequence[str]) -> None:
+def check_extras(services: Sequence[Service], command: str, others: Sequence[str] = ()) -> None:
     """Check packages before the start: a worker without them would crash repeatedly. Raises SettingError."""
-    missing = catalog.missing(["server", *_extras_of_settings(chosen), *(e for s in services for e in s.extras)])
-    if "server" not in missing and not server.is_installed():
+    missing = catalog.missing([*others, *(extra for service in services for extra in service.extras)])
+    if "server" in others and "server" not in missing and not server.is_installed():
         missing.append("server")
     if missing:
-        command = " ".join(("tidegate up", *chosen))
         remedy = install.command(*catalog.in_short(missing))
         raise SettingError(f"'{command}' needs {', '.join(missing)}, which are not installed: {remedy}")
 
 
-def _extras_of_settings(chosen: Sequence[str]) -> Iterator[str]:
-    """Yield the extras that only some values of a service's settings need."""
+def _extras_of_up(chosen: Sequence[str]) -> list[str]:
+    """Return the extras of the server, and those that only some values of a service's settings need."""
+    extras = ["server"]
     if "--vlm" in chosen and os.environ.get("VLM_URL", "").startswith("sagemaker://"):
-        yield "sagemaker"
+        extras.append("sagemaker")
     if "--record" in chosen and (os.environ.get("RECORDER_KEY_FILE") or "://" in os.environ.get("RECORDER_STORE", "")):
-        yield "recorder"
+        extras.append("recorder")
+    return extras
 
 
 def _scaled(service: Service, path: str | None) -> ScaledObject:
-    """Return the ScaledObject of a service, fitted to this machine. path: of cv's, instead of ours."""
-    own = path if service.name == "cv" else None
+    """Return the ScaledObject of a service, within this machine's cores. path: of cv's, instead of ours."""
+    scaled = fitted(service, path if service.name == "cv" else None)
+    return fit(scaled, service.device) if service.device else scaled
+
+
+def fitted(service: Service, own: str | None) -> ScaledObject:
+    """Return the ScaledObject of a service, fitted to processes instead of pods. own: a file instead of ours."""
     scaled = find_scaled_object(service.name, own)
     if not own:
         scaled = scaled_objects.with_query(scaled, coldStart=scaled_objects.COLD_START_S)
@@ -149,7 +155,7 @@ def _scaled(service: Service, path: str | None) -> ScaledObject:
         scaled = _by_crops(scaled)
     elif service.name == "vlm":
         scaled = _vlm(scaled)
-    return fit(scaled, service.device) if service.device else scaled
+    return scaled
 
 
 def _by_crops(scaled: ScaledObject) -> ScaledObject:
@@ -200,7 +206,7 @@ def fit(scaled: ScaledObject, device: str) -> ScaledObject:
     return scaled.with_maximum(min(scaled.spec.max_replica_count, os.cpu_count() or 1)) if on_cpu else scaled
 
 
-def _until_signalled() -> asyncio.Event:
+def until_signalled() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -101,6 +101,7 @@ BUCKETS = {
     names.ANALYTICS: "checkpoints of analytics",
     names.SCENES: "what a camera's scene looks like while nothing happens, for cv",
     names.SCALER: "what the scaler has seen of the last hour",
+    names.MACHINES: "how many replicas each machine of `tidegate workers` may run, and how many all shall run",
     names.CONSOLE: "who may use the console, and hashes of sessions, tokens and links",
     names.REVIEWS: "which incidents each of them has reviewed",
     names.RECORDER: "how far each camera is recorded, and what of its last hour is where",

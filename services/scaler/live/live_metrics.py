@@ -74,6 +74,7 @@ class LiveMetrics:
         self._lives: dict[Query, LiveMetric] = {}
         self._monitors: dict[tuple[str, str, str, str], ConsumerMonitor] = {}
         self._heartbeats: dict[str, Heartbeats] = {}
+        self._pools: dict[tuple[str, str], Heartbeats] = {}
         self._pages: dict[str, MetricsPage] = {}
         self._subscription: Subscription | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -129,6 +130,10 @@ class LiveMetrics:
             self._heartbeats[service] = Heartbeats()
         return self._heartbeats[service]
 
+    def heartbeats_of_pool(self, service: str, prefix: str) -> Heartbeats:
+        """Return the heartbeats of the service's replicas whose names have this prefix; they are updated later."""
+        return self._pools.setdefault((service, prefix), Heartbeats())
+
     async def sweep(self, forget_s: float = FORGET_S, missing_s: float = MISSING_S) -> None:
         """Drop queries without a request for `forget_s` seconds, and the readers that only these needed.
 
@@ -180,7 +185,11 @@ class LiveMetrics:
         if service not in self._heartbeats and len(self._heartbeats) >= MOST_SERVICES:
             return
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
-            self.heartbeats_of(service).beat(beat_of(stats.decode(message.data)), time.monotonic())
+            beat, now = beat_of(stats.decode(message.data)), time.monotonic()
+            self.heartbeats_of(service).beat(beat, now)
+            for (of, prefix), pool in self._pools.items():
+                if of == service and beat.replica.startswith(prefix):
+                    pool.beat(beat, now)
 
     async def _sweep_loop(self) -> None:
         while True:

@@ -10,6 +10,10 @@ A handover from one process to another, and back:
                                                  # it has begun at that time, in Unix milliseconds: host-17 stops
     host-18-cd34/offered/after-host-17-ab12/5    # or it gave up before that: host-17 may take it back
     host-17-ab12/again/5                         # host-17 took it back, and never stopped working on it
+
+A process that is present may state facts about itself:
+
+    gpu-1/most-2/total-3/5
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ from typing import NamedTuple
 from shared.runtime.settings import MOST_LEASE_S
 
 _OFFERED, _AFTER, _SINCE, _AGAIN = "offered", "after-", "since-", "again"
+_OUR_STATES = (_OFFERED, _AFTER, _SINCE, _AGAIN)
 
 
 class Entry(NamedTuple):
     """process: the holder. lease_s: how long the lease lasts without renewal; 0 if the entry has no valid duration.
     offered: another process may take it. after: the previous holder of a handed-over thing, or "". since: when the
     holder began to work on it, in Unix milliseconds. again: taken back from a holder that had not begun.
+    facts: what a process says about itself.
     """
 
     process: str
@@ -34,6 +40,7 @@ class Entry(NamedTuple):
     after: str = ""
     since: int | None = None
     again: bool = False
+    facts: tuple[str, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -50,6 +57,7 @@ class Entry(NamedTuple):
             _AFTER + self.after if self.after else "",
             f"{_SINCE}{self.since}" if self.since is not None else "",
             _AGAIN if self.again else "",
+            *self.facts,
         ]
         return "/".join([self.process, *filter(None, states), f"{self.lease_s:g}"]).encode()
 
@@ -66,6 +74,7 @@ def decode(value: bytes) -> Entry:
         next((s.removeprefix(_AFTER) for s in states if s.startswith(_AFTER)), ""),
         int(since.removeprefix(_SINCE)) if since else None,
         _AGAIN in states,
+        tuple(s for s in states if not s.startswith(_OUR_STATES)),
     )
 
 

@@ -8,6 +8,7 @@ no other until it has listened for LEASE_S again.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import nats.errors
 import nats.js.errors
@@ -25,10 +26,21 @@ _DEAF = 2 * RENEW
 
 
 class Presence:
-    """This process among the others. mirror: of the bucket `kv`."""
+    """This process among the others. mirror: of the bucket `kv`. facts: what its entry says about it, such as
+    `most-2`; without '/'.
+    """
 
-    def __init__(self, kv: KeyValue, mirror: Mirror, prefix: str, process: str, lease_s: float) -> None:
+    def __init__(
+        self,
+        kv: KeyValue,
+        mirror: Mirror,
+        prefix: str,
+        process: str,
+        lease_s: float,
+        facts: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self.process = process
+        self._facts = facts
         self._kv = kv
         self._mirror = mirror
         self._prefix = f"{prefix}."
@@ -48,6 +60,14 @@ class Presence:
         others = (k for k in self._mirror.values if k.startswith(self._prefix) and k != self._key)
         return 1 + sum(self.is_alive(k) and not self._was_silent(k) for k in others)
 
+    def facts(self) -> dict[str, tuple[str, ...]]:
+        """Return the facts in the entry of each live process, this one included once it has appeared."""
+        live = {key: decode(value) for key, value in self._mirror.values.items() if self._is_present(key)}
+        return {key.removeprefix(self._prefix): entry.facts for key, entry in live.items()}
+
+    def _is_present(self, key: str) -> bool:
+        return key.startswith(self._prefix) and (key == self._key or self.is_alive(key))
+
     def may_judge(self) -> bool:
         """Whether we may judge others by their silence: it is not that of the server or the network."""
         now = time.monotonic()
@@ -64,7 +84,7 @@ class Presence:
             if self._is_withdrawn:  # we stay absent, and the delete checks the server
                 await self._kv.delete(self._key)
             else:
-                await self._kv.put(self._key, Entry(self.process, self._lease_s).encode())
+                await self._kv.put(self._key, Entry(self.process, self._lease_s, facts=tuple(self._facts())).encode())
         except (TimeoutError, nats.errors.Error) as e:
             self._log.debug("presence not stored", error=repr(e))
             return

@@ -16,6 +16,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 import msgspec
 from nats.aio.client import Client
@@ -98,16 +99,38 @@ async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[LiveMet
         yield live_metrics
 
 
+class Target(Protocol):
+    """What an autoscaler scales: one machine's pool, or several machines' together."""
+
+    @property
+    def count(self) -> int:
+        """The number of requested replicas."""
+
+    async def scale_to(self, n: int) -> None:
+        """Request `n` replicas, or as many as there can be."""
+
+
 class Autoscaler:
     """Scales `pool` by the consumers that `scaled` names. `speed`: KEDA's seconds that pass in one real second.
+
+    fleet: all machines' pools together, of which `pool` is one; None: the pool is alone.
 
     Raises SettingError for a trigger of another server than NATS or Tidegate's own scaler.
     """
 
-    def __init__(self, live_metrics: LiveMetrics, scaled: ScaledObject, pool: Replicas, *, speed: float = 1.0) -> None:
+    def __init__(
+        self,
+        live_metrics: LiveMetrics,
+        scaled: ScaledObject,
+        pool: Replicas,
+        *,
+        speed: float = 1.0,
+        fleet: Target | None = None,
+    ) -> None:
         self._live_metrics = live_metrics
         self._scaled = scaled
         self._pool = pool
+        self._target: Target = fleet or pool
         self._speed = speed
         self._queries = [_query(scaled, i) for i in range(len(scaled.triggers))]
         self._keda = Keda(scaled, self._now())
@@ -120,7 +143,7 @@ class Autoscaler:
 
     async def run(self) -> None:
         """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool keeps running."""
-        self._heartbeats = self._live_metrics.heartbeats_of(self._pool.service)
+        self._heartbeats = self._live_metrics.heartbeats_of_pool(self._pool.service, self._pool.prefix)
         sources = [self._source(query) for query in self._queries]
         await self._first_readings()
         me = asyncio.current_task()
@@ -163,7 +186,7 @@ class Autoscaler:
 
     async def _step(self, metrics: Sequence[Metric]) -> None:
         self._say_if_blind(metrics)
-        before = self._pool.count
+        before = self._target.count
         await self._apply(self._keda.step(self._now(), metrics, before), before)
 
     async def _push(self, sources: Sequence[LiveMetric | Reader]) -> None:
@@ -173,22 +196,25 @@ class Autoscaler:
             isinstance(trigger, ExternalTrigger) and trigger.push and not isinstance(source, Reader) and source.active
             for trigger, source in pushed
         ):
-            before = self._pool.count
+            before = self._target.count
             await self._apply(self._keda.push(self._now(), before), before)
 
     async def _apply(self, decision: Decision, before: int) -> None:
-        await self._pool.scale_to(decision.desired)
-        self.state = self._state(decision.reason)
+        await self._target.scale_to(decision.desired)
+        after, reason = self._target.count, decision.reason
+        if before != after != decision.desired:
+            reason += f"; {after} of {decision.desired} can run"
+        self.state = self._state(reason)
         REPLICAS.labels(self._pool.service).set(self.state.desired)
-        if decision.desired != before:
-            direction = "up" if decision.desired > before else "down"
+        if after != before:
+            direction = "up" if after > before else "down"
             SCALE_EVENTS.labels(self._pool.service, direction).inc()
             log.info(
                 f"scaled {direction}",
                 consumer=", ".join(reader.consumer for reader in self._readers),
                 before=before,
-                after=decision.desired,
-                reason=decision.reason,
+                after=after,
+                reason=reason,
                 pending=self.state.pending,
                 ack_pending=self.state.ack_pending,
             )

@@ -5,12 +5,13 @@
     await pool.close()          # returns when all have exited
 
 A replica is a place in the pool, like a pod in a Deployment: it remains while its process restarts. It writes to
-`<replica>.log`, and dies with this process, however this process dies.
+`<replica>.log` or to our standard error, and dies with this process, however this process dies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import os
 import signal
@@ -47,7 +48,8 @@ log = logger("scaler")
 class Replicas:
     """The pool. Not thread-safe; make it in the main thread, as the workers die with the thread that started them.
 
-    command: of a worker. env: added to this process's own; METRICS_PORT and REPLICA are set for each. targets: a folder
+    command: of a worker. log_dir: the folder of their logs; None: our standard error. prefix: of their names; empty: of
+    the service. env: added to this process's own; METRICS_PORT and REPLICA are set for each. targets: a folder
     in which each writes the address of its metrics. grace_s: from SIGTERM to SIGKILL. backoff: the wait before a
     restart, which grows from crash to crash and resets after healthy_s of running.
     """
@@ -57,8 +59,9 @@ class Replicas:
         service: str,
         command: Sequence[str],
         env: Mapping[str, str],
-        log_dir: Path,
+        log_dir: Path | None,
         *,
+        prefix: str = "",
         targets: Path | None = None,
         grace_s: float = 30.0,
         backoff: Backoff = DELAYS,
@@ -68,6 +71,7 @@ class Replicas:
         self.command = list(command)
         self.env = dict(env)
         self.log_dir = log_dir
+        self.prefix = prefix or f"{service}-"
         self.targets = targets
         self.grace_s = grace_s
         self.backoff = backoff
@@ -76,7 +80,8 @@ class Replicas:
         self._active: list[_Replica] = []
         self._draining: set[_Replica] = set()
         self._spent_s = 0.0
-        log_dir.mkdir(parents=True, exist_ok=True)
+        if log_dir:
+            log_dir.mkdir(parents=True, exist_ok=True)
 
     @property
     def count(self) -> int:
@@ -139,7 +144,7 @@ class Replicas:
     def _free_name(self) -> str:
         """Return the lowest name that no replica has, draining ones included: log files stay few, and names unique."""
         taken = {r.name for r in (*self._active, *self._draining)}
-        return next(name for i in range(len(taken) + 1) if (name := f"{self.service}-{i}") not in taken)
+        return next(name for i in range(len(taken) + 1) if (name := f"{self.prefix}{i}") not in taken)
 
     def _spend(self, seconds: float) -> None:
         self._spent_s += seconds
@@ -153,7 +158,7 @@ class _Replica:
         self.stop = asyncio.Event()
         self._pool = pool
         self._spend = spend
-        self._log_path = pool.log_dir / f"{name}.log"
+        self._log_path = pool.log_dir / f"{name}.log" if pool.log_dir else None
         self._started: float | None = None
         self.pid: int | None = None
         self._crashes = 0
@@ -190,7 +195,7 @@ class _Replica:
             await self._back_off()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        with self._log_path.open("ab") as output:
+        with self._log_path.open("ab") if self._log_path else contextlib.nullcontext() as output:
             process = await asyncio.create_subprocess_exec(
                 *child.bound(self._pool.command),
                 env={
@@ -246,7 +251,7 @@ class _Replica:
         error = last_error.sentence(code, tail, last_error.secrets_of({**os.environ, **self._pool.env}))
         self._died(error)
         facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "error": error}
-        facts["log"] = str(self._log_path)
+        facts["log"] = str(self._log_path or "")
         last_lines = "\n".join(tail[-TAIL_BYTES:].splitlines()[-TAIL_LINES:])
         if code == BAD_CONFIGURATION:
             log.error("worker can't run as it is configured: correct what it says", **facts, last_lines=last_lines)
@@ -260,11 +265,13 @@ class _Replica:
         self._death = Problem(service=service, replica=self.name, since=since, sentence=text, kind="died")
 
     def _log_size(self) -> int:
-        return self._log_path.stat().st_size if self._log_path.exists() else 0
+        return self._log_path.stat().st_size if self._log_path and self._log_path.exists() else 0
 
     def _tail(self, offset: int) -> str:
         """Return the end of this run's output. The part before `offset` is from earlier runs."""
-        return logs.since(self._log_path, offset)[-last_error.TAIL_BYTES :] if self._log_size() else ""
+        if not self._log_path or not self._log_size():
+            return ""
+        return logs.since(self._log_path, offset)[-last_error.TAIL_BYTES :]
 
 
 def _signal(send: Callable[[int], None], number: int) -> None:
