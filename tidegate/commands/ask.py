@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
 from rich.text import Text
 
 from shared.bus import requests
+from shared.bus.client import Connection
 from shared.client import ask as ask_client
 from shared.client import registry
 from shared.contract import names
@@ -65,7 +65,9 @@ def query(kind: str, options: Mapping[str, Any], **extra: str) -> dict[str, Any]
     return request
 
 
-async def run(client: Client, request: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None) -> None:
+async def run(
+    client: Connection, request: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None
+) -> None:
     """Send the request, print the answer, and save its frames in `save`. Raise TidegateError."""
     answer = await _wait_for_answer(client, request)
     kind: type[VlmResult] = Summary if request["kind"] == "summarize" else Answer
@@ -84,12 +86,13 @@ async def run(client: Client, request: Mapping[str, Any], out: Console, *, as_js
         )
 
 
-async def _wait_for_answer(client: Client, request: Mapping[str, Any]) -> Msg:
+async def _wait_for_answer(client: Connection, request: Mapping[str, Any]) -> Msg:
     """Return the answer; show the progress meanwhile."""
     task = asyncio.create_task(ask_client.ask(client, request))
     beats: dict[str, str] = {}
     start = time.monotonic()
     try:
+        client.forgo(names.stats("vlm", "*"))
         await ask_client.hear(client, beats)
         with telling() as tell:
             while not (await asyncio.wait({task}, timeout=PROGRESS_EVERY_S))[0]:
@@ -100,7 +103,7 @@ async def _wait_for_answer(client: Client, request: Mapping[str, Any]) -> Msg:
         task.cancel()
 
 
-async def _save_frames(client: Client, event: VlmResult, to: Path) -> list[Path]:
+async def _save_frames(client: Connection, event: VlmResult, to: Path) -> list[Path]:
     """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
     from services.vlm.frames.footage import Footage
 
