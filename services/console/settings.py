@@ -70,6 +70,10 @@ class ConsoleSettings(BusSettings, frozen=True, kw_only=True):
     ] = "127.0.0.1/32,::1/128"
     console_decoders: Annotated[int, Meta(ge=1, le=64, description="processes that decode pictures")] = 1
     console_clip_max_mb: Annotated[int, Meta(ge=1, le=4096, description="most MB of one clip")] = 256
+    console_problems: Annotated[
+        str,
+        Meta(description="file in which 'tidegate up' says which processes of this machine can't work; empty: none"),
+    ] = ""
     cost_per_hour: Annotated[float, Meta(ge=0, le=1e6, description="what an hour of a replica costs")] = 0.0
     prometheus_url: Annotated[
         str, Meta(description="where charts of long ranges come from; empty: what the console has seen itself")

@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `model_spec` | what CV_MODEL names, without loading it |
 | `settings` | settings from the environment |
 | `coco` | the labels of the embedded detector |
 | `detectors` | object detection models, behind one interface |

@@ -6,8 +6,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from services.cv import model_spec
 from shared.contract.cameras import TILES
 from shared.contract.names import TOKEN
+from shared.runtime.errors import ModelError
 from shared.video.budget import DecodeSettings
 from shared.worker import WorkerSettings
 
@@ -57,6 +59,13 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     cv_grace_s: Annotated[float, Meta(gt=0, description="seconds that a drain may take")] = 25.0
     num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one for each GPU")] = 1
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "cv-0"
+
+    def check(self) -> None:
+        """Check that the model's files and packages are here. Raises ModelError."""
+        try:
+            model_spec.check(self.cv_model, self.cv_device)
+        except ModelError as e:
+            raise ModelError(f"CV_MODEL: {e}") from e
 
     def classes(self) -> frozenset[str] | None:
         """The labels to report, or None for all."""

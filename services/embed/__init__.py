@@ -4,6 +4,7 @@ It also answers `svc.embed.text` and `svc.embed.image`, for search.
 
 | module | idea |
 |---|---|
+| `model_spec` | what EMBED_MODEL names, without loading it |
 | `settings` | settings from the environment |
 | `models` | embedding models, behind one interface |
 | `sampling` | which frames to embed; pure |

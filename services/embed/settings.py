@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from services.embed import model_spec
 from shared.contract.memory import MB
 from shared.contract.names import TOKEN
 from shared.video.budget import DecodeSettings
@@ -63,6 +64,10 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
     embed_grace_s: Annotated[float, Meta(gt=0, description="seconds that a drain may take")] = 25.0
     num_gpus: Annotated[int, Meta(ge=1, le=64, description="worker processes, one for each GPU")] = 1
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "embed-0"
+
+    def check(self) -> None:
+        """Check that the model's files and packages are here. Raises ModelError."""
+        model_spec.check(self.embed_model, self.embed_pretrained, self.embed_device)
 
     def worker(self) -> WorkerSettings:
         """The limits of the loop: two batches in flight, on the device and next, of segments with one image each."""

@@ -19,7 +19,7 @@ from services.scaler.live.heartbeats import Heartbeats
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """Replica-seconds over the `seconds` since the start: used_s is the sum of busy, idle and warming.
 
-    peak: the maximum of requested replicas.
+    peak: the maximum of requested replicas. down_s: requested, and without a process, as between two crashes.
     """
 
     seconds: float = 0.0
@@ -27,6 +27,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     busy_s: float = 0.0
     idle_s: float = 0.0
     warming_s: float = 0.0
+    down_s: float = 0.0
     peak: int = 0
 
     @property
@@ -36,8 +37,8 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def saving(self) -> float:
-        """The unused share of `static_s`; 0 if nothing ever ran."""
-        return 1 - self.used_s / self.static_s if self.static_s > 0 else 0.0
+        """The share of `static_s` that nobody requested; 0 if nothing ever ran. A crash saves nothing."""
+        return max(0.0, 1 - (self.used_s + self.down_s) / self.static_s) if self.static_s > 0 else 0.0
 
     def describe(self) -> str:
         """Return two lines for a person."""
@@ -45,6 +46,8 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
             f"ran {self.seconds:.0f} s; replica-seconds used: {self.used_s:.0f} "
             f"({self.busy_s:.0f} busy, {self.idle_s:.0f} idle, {self.warming_s:.0f} warming up)"
         ]
+        if self.down_s >= 1:
+            lines[0] += f"; requested, and without a process: {self.down_s:.0f}"
         if self.static_s > 0:
             workers = "1 worker" if self.peak == 1 else f"{self.peak} workers"
             lines.append(f"a static fleet for the peak of {workers}: {self.static_s:.0f}; saved: {self.saving:.0%}")
@@ -55,7 +58,7 @@ class Cost:
     """See the module. `now` is in seconds of a clock that does not step back; the cost starts at the first."""
 
     def __init__(self, now: float) -> None:
-        self._began = now
+        self._began = self._last = now
         self._used_s = 0.0
         self._working_s = 0.0
         self._owed_s = 0.0  # work whose time was counted as idle before its report
@@ -69,6 +72,8 @@ class Cost:
         """
         last = self.spent
         step = max(0.0, used_s - self._used_s)
+        down = max(0.0, now - self._last) * max(0, replicas - living)
+        self._last = now
         warm = step * min(1.0, warming / living) if living else 0.0
         self._owed_s += max(0.0, working_s - self._working_s)
         busy = min(self._owed_s, step - warm)
@@ -81,6 +86,7 @@ class Cost:
             busy_s=last.busy_s + busy,
             idle_s=last.idle_s + max(0.0, step - warm - busy),
             warming_s=last.warming_s + warm,
+            down_s=last.down_s + down,
             peak=max(last.peak, replicas),
         )
         return self.spent

@@ -25,7 +25,7 @@ async def work(settings: VlmSettings, client: Client, health: Health, stop: asyn
     """Take jobs while the model is healthy, and none while it is not: other replicas get the jobs."""
     worker: Worker[Task, VlmResult] | None = None
     while not stop.is_set():
-        async with loading.saying(client, "vlm", settings.replica), loading.beating(health, math.inf):
+        async with loading.saying(client, "vlm", settings.replica, health), loading.beating(health, math.inf):
             await unless(stop, model.well.wait())
         if stop.is_set():
             return

@@ -14,7 +14,12 @@ from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names
 from shared.contract.work import stats
+<<<<<<< HEAD
 from shared.runtime.errors import BusError, SettingError
+=======
+from shared.contract.work.stats import WorkerStats
+from shared.runtime.errors import SettingError
+>>>>>>> preflight
 
 # Longer than the service's own timeout, so that the service explains a missing answer.
 MARGIN_S = 5.0
@@ -33,12 +38,12 @@ async def ask(client: Client, question: Mapping[str, Any]) -> Msg:
         ) from e
 
 
-async def hear(client: Client, beats: dict[str, str]) -> None:
-    """Record in `beats` the state of each worker, by replica, from its heartbeats from now on."""
+async def hear(client: Client, beats: dict[str, WorkerStats]) -> None:
+    """Record in `beats` the last heartbeat of each worker, by replica, from now on."""
 
     async def heard(message: Msg) -> None:
         beat = stats.decode(message.data)
-        beats[beat.replica] = beat.state
+        beats[beat.replica] = beat
 
     await client.subscribe(names.stats("vlm", "*"), cb=heard)
 
@@ -53,10 +58,11 @@ async def jobs_before(client: Client) -> int | None:
     return sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos)
 
 
-async def waited_for(client: Client, beats: Mapping[str, str]) -> str:
-    """Describe how many jobs run or wait, and the state of the workers. beats: the state of each, by replica."""
+async def waited_for(client: Client, beats: Mapping[str, WorkerStats]) -> str:
+    """Describe how many jobs run or wait, and the state of the workers. beats: the last of each, by replica."""
     jobs = await jobs_before(client)
     if jobs is None:
         return "the server does not say what for"
-    states = [f"{list(beats.values()).count(s)} {s}" for s in ("ready", "loading") if s in beats.values()]
+    found = [beat.state for beat in beats.values()]
+    states = [f"{found.count(s)} {s}" for s in ("ready", "loading") if s in found]
     return f"{jobs} in work or waiting; workers: {', '.join(states) or 'none yet, the first is being started'}"

@@ -4,6 +4,7 @@
 |---|---|
 | `errors` | the errors that Tidegate raises on purpose |
 | `redact`, `plain` | text without credentials; foreign text made harmless for terminals and headers |
+| `problems` | what is wrong with the processes on one machine |
 | `settings` | environment variables into structs |
 | `telemetry` | logs, health and traces |
 | `tls` | certificates from settings |

@@ -89,6 +89,21 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
     ] = "info"
 
+    def check(self) -> None:
+        """Check what only the machine of the process knows, such as files, and load nothing. Raises TidegateError."""
+
+
+def mistakes(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return a sentence for each variable of `cls` that `load` would refuse by itself."""
+    found = {}
+    hints = get_type_hints(cls, include_extras=True)
+    for field in msgspec.structs.fields(cls):
+        try:
+            _value(field, hints[field.name], environ)
+        except SettingError as e:
+            found[field.name.upper()] = str(e)
+    return found
+
 
 def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
     """Read every field of `cls` from the variable with its name in capitals.
@@ -101,21 +116,29 @@ def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
     values: dict[str, Any] = {}
     hints = get_type_hints(cls, include_extras=True)
     for field in msgspec.structs.fields(cls):
-        name = field.name.upper()
-        raw = value_of(name, environ)
-        if not raw:
-            if field.required:
-                raise SettingError(f"{name} is not set: {_meta(hints[field.name]).description or 'needed'}")
-            continue
-        try:
-            value = values[field.name] = msgspec.convert(raw, hints[field.name], strict=False)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise msgspec.ValidationError("not finite")
-        except msgspec.ValidationError as e:
-            secret = any(word in field.name for word in ("password", "key", "secret"))
-            repeated = "…" if secret else shown(raw)
-            raise SettingError(f"{name}={repeated} can't be used: give {wanted(hints[field.name])}") from e
+        value = _value(field, hints[field.name], environ)
+        if value is not None:
+            values[field.name] = value
     return cls(**values)
+
+
+def _value(field: msgspec.structs.FieldInfo, hint: Any, environ: Mapping[str, str]) -> Any:
+    """Return the value of one setting; None if it is unset and has a default. Raises SettingError."""
+    name = field.name.upper()
+    raw = value_of(name, environ)
+    if not raw:
+        if field.required:
+            raise SettingError(f"{name} is not set: {_meta(hint).description or 'needed'}")
+        return None
+    try:
+        value = msgspec.convert(raw, hint, strict=False)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise msgspec.ValidationError("not finite")
+    except msgspec.ValidationError as e:
+        secret = any(word in field.name for word in ("password", "key", "secret"))
+        repeated = "…" if secret else shown(raw)
+        raise SettingError(f"{name}={repeated} can't be used: give {wanted(hint)}") from e
+    return value
 
 
 def value_of(name: str, environ: Mapping[str, str]) -> str:

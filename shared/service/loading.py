@@ -14,6 +14,8 @@ from nats.aio.client import Client
 from shared.contract import names
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
+from shared.runtime.problems import LONGEST
+from shared.runtime.redact import redact
 from shared.runtime.tasks import end, unless
 from shared.runtime.telemetry import Health
 
@@ -33,7 +35,7 @@ async def load(
     Meanwhile heartbeats have the state `loading`, and `/readyz` fails while `/healthz` passes, for at most LOAD_S.
     """
     health.ready = "loading the model"
-    async with saying(client, service, replica), beating(health):
+    async with saying(client, service, replica, health), beating(health):
         return await unless(stop, asyncio.to_thread(loader))
 
 
@@ -55,16 +57,16 @@ async def _beat(health: Health, limit_s: float) -> None:
 
 
 @contextlib.asynccontextmanager
-async def saying(client: Client, service: str, replica: str) -> AsyncIterator[None]:
-    """Send `loading` heartbeats until the end of the block."""
-    task = asyncio.create_task(_say(client, service, replica))
+async def saying(client: Client, service: str, replica: str, health: Health) -> AsyncIterator[None]:
+    """Send `loading` heartbeats, with the reason of `/readyz`, until the end of the block."""
+    task = asyncio.create_task(_say(client, service, replica, health))
     try:
         yield
     finally:
         await end(task)
 
 
-async def _say(client: Client, service: str, replica: str) -> None:
+async def _say(client: Client, service: str, replica: str, health: Health) -> None:
     started = time.monotonic()
     while True:
         beat = WorkerStats(
@@ -80,6 +82,7 @@ async def _say(client: Client, service: str, replica: str) -> None:
             items=0,
             busy_s=0.0,
             working_s=0.0,
+            reason=redact(health.ready or "", LONGEST),
         )
         if client.is_connected:
             await client.publish(names.stats(service, replica), stats.encode(beat))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,15 +21,20 @@ from shared.client import registry
 from shared.contract import names
 from shared.contract.events import Answer, Summary, VlmResult
 from shared.contract.segment import rfc3339
-from shared.runtime.errors import TidegateError
+from shared.contract.work.stats import WorkerStats
+from shared.runtime.errors import Refusal, TidegateError
 from shared.runtime.plain import inert
 from tidegate.client.files import folder, written
 from tidegate.client.times import clock, instant, now_here
 from tidegate.commands.options import FOLDER, screen, stretch_options, with_admin
+from tidegate.local import problems
+from tidegate.local.running import default_data
 from tidegate.view.inert import echo, one_line
 from tidegate.view.waiting import telling
 
 PROGRESS_EVERY_S = 1.0
+# The code of a refusal when the time is up, as in HTTP.
+NO_ANSWER = 504
 # Maximum pixels of a saved frame's longer side.
 PICTURE = 1280
 
@@ -48,7 +54,7 @@ def ask(data: Path | None, question: str, save: Path | None, as_json: bool, **op
     The command needs 'tidegate up --vlm'. MEDIA stores video for ten minutes by default; recordings store it longer.
     """
     request = query("ask", options, question=question)
-    with_admin(data, lambda client: run(client, request, screen(), as_json=as_json, save=save))
+    with_admin(data, lambda client: run(client, request, screen(), as_json=as_json, save=save, data=data))
 
 
 def query(kind: str, options: Mapping[str, Any], **extra: str) -> dict[str, Any]:
@@ -66,10 +72,25 @@ def query(kind: str, options: Mapping[str, Any], **extra: str) -> dict[str, Any]
 
 
 async def run(
+<<<<<<< HEAD
     client: Connection, request: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None
 ) -> None:
     """Send the request, print the answer, and save its frames in `save`. Raise TidegateError."""
     answer = await _wait_for_answer(client, request)
+=======
+    client: Client,
+    request: Mapping[str, Any],
+    out: Console,
+    *,
+    as_json: bool,
+    save: Path | None,
+    data: Path | None = None,
+) -> None:
+    """Send the request, print the answer, and save its frames in `save`. data: of the local stack. Raise
+    TidegateError.
+    """
+    answer = await _wait_for_answer(client, request, data)
+>>>>>>> preflight
     kind: type[VlmResult] = Summary if request["kind"] == "summarize" else Answer
     event = requests.read(answer, kind)
     if as_json:
@@ -86,24 +107,52 @@ async def run(
         )
 
 
+<<<<<<< HEAD
 async def _wait_for_answer(client: Connection, request: Mapping[str, Any]) -> Msg:
     """Return the answer; show the progress meanwhile."""
+=======
+async def _wait_for_answer(client: Client, request: Mapping[str, Any], data: Path | None) -> Msg:
+    """Return the answer; show the progress meanwhile, and why no worker is ready."""
+>>>>>>> preflight
     task = asyncio.create_task(ask_client.ask(client, request))
-    beats: dict[str, str] = {}
+    beats: dict[str, WorkerStats] = {}
+    reason = ""
     start = time.monotonic()
     try:
         client.forgo(names.stats("vlm", "*"))
         await ask_client.hear(client, beats)
         with telling() as tell:
             while not (await asyncio.wait({task}, timeout=PROGRESS_EVERY_S))[0]:
-                status = await ask_client.waited_for(client, beats)
-                tell(f"asking … {time.monotonic() - start:.0f} s, {status}")
+                status, reason = await ask_client.waited_for(client, beats), _obstacle(beats, data)
+                tell("; ".join(filter(None, (f"asking … {time.monotonic() - start:.0f} s, {status}", reason))))
         return await task
+    except Refusal as e:
+        if e.code != NO_ANSWER:
+            raise
+        cause = f": {reason}" if reason else ""
+        raise TidegateError(
+            f"no answer within {request['wait_s']:g} s{cause}. 'tidegate doctor' shows what is wrong; ask again with a "
+            "longer --wait where a worker was still at work"
+        ) from e
     finally:
         task.cancel()
 
 
+<<<<<<< HEAD
 async def _save_frames(client: Connection, event: VlmResult, to: Path) -> list[Path]:
+=======
+def _obstacle(beats: Mapping[str, WorkerStats], data: Path | None) -> str:
+    """Return why no worker is ready, by its heartbeat or by the local stack; empty if one is, or nothing is known."""
+    if any(beat.state == "ready" for beat in beats.values()):
+        return ""
+    local = [] if os.environ.get("NATS_URL") else problems.read(data or default_data())
+    found = [problem.describe() for problem in local if problem.service in ("vlm", "vlm-front")]
+    found += [f"{beat.replica} is not ready: {beat.reason}" for beat in beats.values() if beat.reason]
+    return one_line(found[0]) if found else ""
+
+
+async def _save_frames(client: Client, event: VlmResult, to: Path) -> list[Path]:
+>>>>>>> preflight
     """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
     from services.vlm.frames.footage import Footage
 

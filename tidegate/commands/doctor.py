@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,13 +24,14 @@ from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
 from shared.contract.memory import GB, MB
 from shared.models import weights as embedded_weights
+from shared.runtime import ports
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
 from shared.runtime.settings import load
 from tidegate.cluster import keda
 from tidegate.cluster.kubectl import Kubectl, NoAnswer
 from tidegate.commands.options import data_option, screen
-from tidegate.local import disk, encryption, healing, running, stack
+from tidegate.local import disk, encryption, healing, port, problems, running
 from tidegate.local.encryption import StoreSettings
 from tidegate.local.server import find_executable
 from tidegate.view.findings import Finding, is_well, show
@@ -143,6 +143,7 @@ def _vlm() -> list[Finding]:
     """Check whether `tidegate up --vlm` could start with this environment."""
     if catalog.missing(["vlm"]):
         return []
+    from services.vlm.endpoints.connection import probe
     from services.vlm.endpoints.vllm_server import find_python
     from services.vlm.settings import VlmSettings
 
@@ -152,8 +153,11 @@ def _vlm() -> list[Finding]:
     try:
         settings = load(VlmSettings)
         where = redact(settings.vlm_url) or f"{settings.vlm_model}, by vLLM in {find_python(settings)}"
+        error = asyncio.run(probe(settings)) if settings.vlm_url.startswith(("http://", "https://")) else ""
     except TidegateError as e:
         return [Finding("vision language model", "bad", "can't be used", str(e))]
+    if error:
+        return [Finding("vision language model", "bad", error, "start it there, or correct VLM_URL")]
     return [Finding("vision language model", "ok", where)]
 
 
@@ -210,13 +214,10 @@ def _store(data: Path) -> list[Finding]:
 
 
 def _port() -> list[Finding]:
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            s.bind(("127.0.0.1", stack.DEFAULT_PORT))
-        except OSError:
-            return [Finding("port", "note", f"{stack.DEFAULT_PORT} is taken", "'tidegate up' takes another by itself")]
-    return [Finding("port", "ok", f"{stack.DEFAULT_PORT} is free")]
+    if not ports.is_free(port.DEFAULT):
+        found = f"{port.DEFAULT} is taken by {ports.holder(port.DEFAULT)}"
+        return [Finding("port", "note", found, "'tidegate up' takes another by itself, and stays there")]
+    return [Finding("port", "ok", f"{port.DEFAULT} is free")]
 
 
 def _keda() -> list[Finding]:
@@ -246,6 +247,8 @@ async def streams(data: Path) -> list[Finding]:
     except TidegateError as e:
         return [Finding("running", "note", "nothing", str(e))]
     findings = [Finding("running", "ok", client.connected_url.netloc if client.connected_url else "")]
+    if not os.environ.get("NATS_URL"):
+        findings += _processes(data)
     js = client.jetstream()
     lookups: list[tuple[str, Callable[[], Awaitable[object]]]] = []
     for stream in topology.streams(limits):
@@ -264,6 +267,15 @@ async def streams(data: Path) -> list[Finding]:
     finally:
         await client.close()
     return findings
+
+
+def _processes(data: Path) -> list[Finding]:
+    """Check that all processes of the running stack can work."""
+    found = [
+        Finding(p.replica, "bad", f"{p.kind}: {one_line(p.sentence)}", f"more is in {data / 'logs'}/{p.replica}.log")
+        for p in problems.read(data)
+    ]
+    return found or [Finding("processes", "ok", "none has died, and each is ready")]
 
 
 async def _copying(client: Client) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -9,14 +10,17 @@ from nats.aio.client import Client
 
 from shared.client import registry
 from shared.contract.rights import readers as contract
+from shared.runtime.errors import SettingError
 from tidegate.commands import Group
 from tidegate.commands.options import FOLDER, combined, data_option, force_option, screen, with_admin
 from tidegate.local import readers, tenants
-from tidegate.local.running import default_data
+from tidegate.local.running import default_data, server_url
 from tidegate.view import records
 from tidegate.view.inert import echo
 from tidegate.view.records import Wrapped
 
+# The identity that may see everything live.
+VIEWER = "viewer"
 FIELDS = ("reader", Wrapped("kinds"), Wrapped("cameras"), "user", "consumer", "password")
 
 
@@ -34,6 +38,7 @@ def reader() -> None:
     All events:             tidegate reader add archive
     Some of them:           tidegate reader add desk --kind alerts --kind incidents --camera lobby
     List readers:           tidegate reader list
+    Variables for its app:  tidegate reader env desk
 
     docs/how-to/subscribe.md shows an app in Python and in JavaScript.
     """
@@ -93,6 +98,31 @@ def list_(data: Path | None, accounts: Path | None) -> None:
         for path in [location.password_file(r)]
     ]
     records.show(screen(), FIELDS, rows, "there are no readers: 'tidegate reader add NAME' makes one")
+
+
+@reader.command("env")
+@accounts_option
+@click.argument("name", required=False)
+def env(data: Path | None, accounts: Path | None, name: str | None) -> None:
+    """Print the variables by which an app connects as a reader or, without NAME, as viewer.
+
+    \b
+    In the app's shell:     eval "$(tidegate reader env desk)"
+    For live events:        eval "$(tidegate reader env)"
+    """
+    data = data or default_data()
+    location = readers.place(data, accounts)
+    path = location.folder / VIEWER
+    if name is not None:
+        found = [r for r in location.tenant.readers if r.name == name]
+        if not found:
+            raise SettingError(f"there is no reader {name}: 'tidegate reader add {name}' makes it")
+        path = location.password_file(found[0])
+    if not path.is_file():
+        raise SettingError(f"there is no password in {path}: start 'tidegate up' once, which makes it")
+    variables = {"NATS_URL": server_url(data), "NATS_USER": path.name, "NATS_PASSWORD_FILE": str(path.absolute())}
+    for variable, value in variables.items():
+        echo(f"export {variable}={shlex.quote(value)}")
 
 
 @reader.command("remove")

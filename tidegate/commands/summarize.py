@@ -25,4 +25,4 @@ def summarize(data: Path | None, prompt: str, as_json: bool, **options: Any) -> 
     time range has no captions, the model gets frames: from MEDIA, which stores ten minutes by default, and recordings.
     """
     request = query("summarize", options, prompt=prompt)
-    with_admin(data, lambda client: run(client, request, screen(), as_json=as_json, save=None))
+    with_admin(data, lambda client: run(client, request, screen(), as_json=as_json, save=None, data=data))

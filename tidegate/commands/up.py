@@ -11,17 +11,14 @@ import click
 from tidegate.commands.options import OVER_ZERO, data_option
 from tidegate.local.running import default_data, prepare, unusable
 
-PORT = 4222
-
 
 @click.command()
 @data_option
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
-    help="Port of the NATS server; another one if it is taken, and 0 for any.",
+    default=None,
+    help="Port of the NATS server; 0 for any. Default: 4222 or, where it is taken, a free one that stays the same.",
 )
 @click.option("--search", is_flag=True, help="Run embed and search, for 'tidegate find'.")
 @click.option("--analytics", is_flag=True, help="Run analytics: tracks, zones and incidents, for 'tidegate rules'.")

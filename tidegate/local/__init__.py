@@ -2,13 +2,17 @@
 
 | module | idea |
 |---|---|
+| `port` | the port of the server |
 | `disk` | the limits of streams on this disk |
 | `encryption`, `recording_keys` | the keys of the server's store and of recordings |
 | `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
 | `layout` | the format version of a data directory |
 | `server`, `cluster` | an embedded nats-server, or three as a cluster |
 | `healing` | repairs: a restart of the server, a search index that is rebuilt |
+| `last_error` | why a process ended, by its log |
 | `scaling` | a pool of worker processes, scaled as KEDA and the HPA would |
 | `running` | the running stack, for other commands |
+| `problems`, `problem_monitor` | what is wrong with its processes, for other commands; how that is found |
 | `stack` | the whole of Tidegate on one machine |
+| `preflight` | the settings of its services, checked before the start |
 """

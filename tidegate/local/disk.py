@@ -26,11 +26,14 @@ from shared.contract.topology import (
     TopologySettings,
 )
 from shared.runtime.errors import SettingError
+from shared.runtime.settings import load
 
 # The rest of the disk is for logs, the search index and other programs.
 SHARE = 0.75
 # The minimum of each stream, for any disk: some minutes of video of a few cameras.
 LEAST = 64 * MB
+# The bytes for the streams that a trial needs: below this they are full before anything is seen.
+WORKS = 3 * LEAST
 # The settings that limit a stream's bytes, and the stream.
 STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dlq_max_bytes": names.DLQ}
 
@@ -38,9 +41,41 @@ STREAMS = {"media_max_bytes": names.MEDIA, "events_max_bytes": names.EVENTS, "dl
 def room(store: Path) -> int:
     """Return the bytes that STREAMS may reserve in this folder next to the others; its own content counts as free."""
     folder = next(path for path in (store, *store.parents) if path.exists())
+    return max(0, int(SHARE * (shutil.disk_usage(folder).free + stored_bytes(store))) - _others())
+
+
+def _others() -> int:
+    """Return the bytes that the streams besides STREAMS may reserve."""
     others = ALERTS_BYTES + BACKFILL_BYTES + CHECKPOINTS_BYTES + SCENES_BYTES + USAGE_BYTES
-    others += len(names.VLM_WORK) * JOBS_BYTES
-    return max(0, int(SHARE * (shutil.disk_usage(folder).free + stored_bytes(store))) - others)
+    return others + len(names.VLM_WORK) * JOBS_BYTES
+
+
+def check(store: Path) -> list[str]:
+    """Return a warning if a disk has less room than the default limits need.
+
+    Raises SettingError if a new store would have too little for any use: a start on existing data may make room.
+    """
+    folder = next(path for path in (store, *store.parents) if path.exists())
+    free, stored = shutil.disk_usage(folder).free, stored_bytes(store)
+    least, usual = WORKS / SHARE, needed(TopologySettings())
+    where = "choose a folder on another disk with --data"
+    if free + stored < least and not stored:
+        raise SettingError(
+            f"{free // MB} MB are free at {folder}, and video and events need at least {least // MB:.0f} MB "
+            f"({usual / GB:.0f} GB for their usual limits): free some, or {where}. Nothing was started"
+        )
+    if free + stored >= usual or load(TopologySettings) != TopologySettings():
+        return []
+    return [
+        f"the disk is small: {free / GB:.1f} GB are free at {folder}, and the usual limits of streams need "
+        f"{usual / GB:.0f} GB: less video waits while workers are away. Set MEDIA_MAX_BYTES, EVENTS_MAX_BYTES and "
+        f"DLQ_MAX_BYTES, or {where}"
+    ]
+
+
+def needed(limits: TopologySettings) -> float:
+    """Return the bytes of disk that these limits need, with the other streams and the rest of the disk."""
+    return (sum(int(getattr(limits, field)) for field in STREAMS) + _others()) / SHARE
 
 
 def stored_bytes(store: Path) -> int:

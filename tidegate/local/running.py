@@ -62,6 +62,16 @@ def console_url(data: Path) -> str:
     return running.console
 
 
+def server_url(data: Path) -> str:
+    """Return NATS_URL, else the address of the stack that runs on `data`. Raises SettingError."""
+    if found := os.environ.get("NATS_URL"):
+        return found
+    try:
+        return msgspec.json.decode((data / "run.json").read_bytes(), type=Running).url
+    except (OSError, msgspec.DecodeError) as e:
+        raise SettingError(f"nothing runs on {data}: start 'tidegate up', or set NATS_URL to a server") from e
+
+
 async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Connection:
     """Connect to the server that NATS_URL names, else to the running stack of `data`. Raises BusError.
 

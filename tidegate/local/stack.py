@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from nats.aio.client import Client
@@ -24,24 +25,27 @@ from shared import bus
 from shared.client import registry
 from shared.contract import catalog
 from shared.recordings.opening import KEY_FILE
-from shared.runtime import child, lock
+from shared.runtime import child, lock, problems
 from shared.runtime.errors import TidegateError
 from shared.runtime.ports import free_port
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.keda.scaledobject import ScaledObject
+from tidegate.local import port as ports
 from tidegate.local import recording_keys
 from tidegate.local.encryption import write_private
 from tidegate.local.healing import SEARCH, Healing, Reindexing
+from tidegate.local.problem_monitor import ProblemMonitor
 from tidegate.local.running import Running
 from tidegate.local.scaling.autoscaler import Autoscaler, observing
 from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
-DEFAULT_PORT = 4222
 WATCH_S = 0.5
-CONSOLE, RECORDER = "console", "recorder"
+GRACE_S = 30.0
+PROBE_S = 5.0
+CONSOLE, RECORDER, VLM = "console", "recorder", "vlm"
 
 
 def steady(*options: str) -> tuple[str, ...]:
@@ -49,12 +53,19 @@ def steady(*options: str) -> tuple[str, ...]:
     return tuple(s.name for s in catalog.started(options, os.environ) if not s.scaled_object)
 
 
+def settings_of(record: catalog.Service, data: Path, grace_s: float = GRACE_S) -> dict[str, str]:
+    """Return the variables by which a service of the stack on `data` runs, without those of its server."""
+    places = {"data": data, "drain_s": f"{grace_s / 3:g}"}
+    defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
+    return {**defaults, **record.environment}
+
+
 class Stack:
     """See the module. scaled: the autoscaled services, by name. steady: those of one replica.
 
-    port: of the server, another if it is taken. speed: the autoscalers' clock over the real one. env: additions to a
-    pool's environment, by its name. grace_s: maximum time of a drain. targets: the folder of files for Prometheus'
-    `file_sd_configs`, one per process.
+    port: of the server, 0 for any; None: the usual one, and another if it is taken. speed: the autoscalers' clock over
+    the real one. env: additions to a pool's environment, by its name. grace_s: maximum time of a drain. targets: the
+    folder of files for Prometheus' `file_sd_configs`, one per process.
     """
 
     def __init__(
@@ -63,10 +74,10 @@ class Stack:
         scaled: Mapping[str, ScaledObject],
         *,
         steady: Sequence[str] = (),
-        port: int = DEFAULT_PORT,
+        port: int | None = None,
         speed: float = 1.0,
         env: Mapping[str, Mapping[str, str]] | None = None,
-        grace_s: float = 30.0,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.data = data
         self.pools: dict[str, Replicas] = {}
@@ -81,10 +92,10 @@ class Stack:
         self._watching: asyncio.Task[None] | None = None
         self._reindexing: Reindexing | None = None
         # If the port is taken, another: users see the actual one.
-        self._console_port = free_port(load(ConsoleSettings).console_port if port else 0)
+        self._console_port = free_port(load(ConsoleSettings).console_port if port != 0 else 0)
         self.changed: list[str] = []
         self.health = Health()
-        self._readers_error = ""
+        self._readers_error = self._endpoint_error = ""
         self.targets = data / "metrics"
         self._logs = data / "logs"
 
@@ -109,12 +120,14 @@ class Stack:
         # Files of a killed run point to ended processes.
         shutil.rmtree(self.targets, ignore_errors=True)
         opened.callback(shutil.rmtree, self.targets, ignore_errors=True)
-        self.server = NatsServer(self.data, port=self._port)
+        chosen, change = ports.choose(self.data, self._port)
+        self.server = NatsServer(self.data, port=chosen)
         opened.push_async_callback(self.server.stop)
         await self.server.start()
         self.healing = Healing(self.server)
         self.admin = await self._connect("admin", opened)
-        self.changed = await self.server.set_up(self.admin)
+        self.changed = [change] if change else []
+        self.changed += await self.server.set_up(self.admin)
         self.changed += await registry.bind_credentials(self.admin.jetstream())
         self.changed += await registry.hide_paths(self.admin.jetstream())
         live_metrics = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
@@ -126,7 +139,12 @@ class Stack:
             await self.pools[name].scale_to(1)
         if SEARCH in self._steady:
             self._reindexing = Reindexing({**os.environ, **self._environment(SEARCH)}["SEARCH_INDEX"])
+        self.monitor = ProblemMonitor(self.data, self.targets, self.pools, self._troubles)
+        opened.callback(self.monitor.close)
         self._autoscaling = [asyncio.create_task(a.run(), name=f"scale {n}") for n, a in self.autoscalers.items()]
+        self._autoscaling.append(asyncio.create_task(self.monitor.run(), name="problems"))
+        if VLM in self._scaled:
+            opened.push_async_callback(end, asyncio.create_task(self._probe_endpoint(), name="endpoint"))
         self._watching = asyncio.create_task(self._watch(), name="watch")
         opened.push_async_callback(end, self._watching, *self._autoscaling)
         self.health.ready = None
@@ -162,6 +180,23 @@ class Stack:
                     task.result()
             await asyncio.sleep(WATCH_S)
 
+    def _troubles(self) -> dict[tuple[str, str], str]:
+        """Return what is wrong with the parts that have no page."""
+        return {("nats-server", "nats-server"): self.healing.trouble, (VLM, "VLM_URL"): self._endpoint_error}
+
+    async def _probe_endpoint(self) -> None:
+        """Ask the endpoint of VLM_URL until it answers: without work no replica does."""
+        from services.vlm.endpoints.connection import probe
+        from services.vlm.settings import VlmSettings
+
+        settings = load(VlmSettings, {**os.environ, **self._environment(VLM)})
+        if urlsplit(settings.vlm_url).scheme not in ("http", "https"):
+            return
+        while error := await probe(settings):
+            self._endpoint_error = error
+            await asyncio.sleep(PROBE_S)
+        self._endpoint_error = ""
+
     async def _take_readers(self) -> None:
         """Reload the readers that 'tidegate reader' added meanwhile."""
         try:
@@ -179,14 +214,13 @@ class Stack:
 
     def _environment(self, name: str) -> dict[str, str]:
         record = catalog.find(name)
-        places = {"data": self.data, "drain_s": f"{self._grace_s / 3:g}"}
-        defaults = {k: v.format(**places) for k, v in record.defaults.items() if not os.environ.get(k)}
         identity = self.server.environment(record.identity)
         if name == CONSOLE:
             identity["CONSOLE_PORT"] = str(self._console_port)
+            identity["CONSOLE_PROBLEMS"] = str(self.data / problems.FILE)
         if name == RECORDER and (keys := recording_keys.used(self.data)):
             identity[KEY_FILE] = keys
-        return {**identity, **defaults, **record.environment, **self._env.get(name, {})}
+        return {**identity, **settings_of(record, self.data, self._grace_s), **self._env.get(name, {})}
 
     async def _close_pools(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))

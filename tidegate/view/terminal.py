@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from textwrap import wrap
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,6 +21,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from shared.runtime.problems import Problem
 from shared.runtime.tasks import end
 from tidegate.view.inert import one_line
 from tidegate.view.monitor import CameraNow, Monitor, Sample, SystemNow, WorkerNow
@@ -35,6 +37,8 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 OTHER_LINES, OTHER_LINES_FLAT = 14, 11
 # A terminal with fewer lines has flat curves.
 LOW = 20
+# Problems that are shown, and the lines of each.
+MOST_PROBLEMS, PROBLEM_LINES = 3, 2
 # Below this fraction of the wanted frames, a camera's row shows both: rates of a few seconds fluctuate.
 LESS = 0.9
 # A narrower terminal omits the least important columns.
@@ -47,14 +51,21 @@ STATES = {"online": GOOD, "offline": BAD, "unreadable": BAD}
 
 
 class LiveView:
-    """See the module. story: returns the present event, in words, at each refresh."""
+    """See the module. story: returns the present event, in words, at each refresh. problems: of the processes."""
 
     def __init__(
-        self, monitor: Monitor, *, title: str, story: Callable[[], str] = lambda: "", console: Console | None = None
+        self,
+        monitor: Monitor,
+        *,
+        title: str,
+        story: Callable[[], str] = lambda: "",
+        problems: Callable[[], Sequence[Problem]] = lambda: (),
+        console: Console | None = None,
     ) -> None:
         self._monitor = monitor
         self._title = title
         self._story = story
+        self._problems = problems
         self._console = console or Screen(highlight=True)
         self._live: Live | None = None
         self._task: asyncio.Task[None] | None = None
@@ -90,14 +101,28 @@ class LiveView:
             await asyncio.sleep(LINE_S)
 
     def _print_line(self) -> None:
-        self._console.print(line(self._monitor.snapshot(), self._monitor.elapsed, self._story()), soft_wrap=True)
+        story = "; ".join(filter(None, (self._story(), *(p.describe() for p in self._problems()))))
+        self._console.print(line(self._monitor.snapshot(), self._monitor.elapsed, story), soft_wrap=True)
 
     def render(self) -> RenderableType:
         """Return the whole view, for the console's present size."""
         snapshot, samples = self._monitor.snapshot(), self._monitor.samples
         width, height = self._console.size
         head = _head(self._title, self._story(), self._monitor.elapsed, min(width, 120))
-        return Group(head, screen(snapshot, samples, min(width, 120), height))
+        lines = problem_lines(self._problems(), min(width, 120))
+        return Group(head, *lines, screen(snapshot, samples, min(width, 120), height - len(lines)))
+
+
+def problem_lines(problems: Sequence[Problem], width: int) -> list[Text]:
+    """Return the lines on processes that can't work, the dead ones first."""
+    ordered = sorted(problems, key=lambda p: (p.kind != "died", p.replica))
+    lines: list[Text] = []
+    for problem in ordered[:MOST_PROBLEMS]:
+        text = one_line(problem.describe())
+        lines += (Text(part, style=BAD) for part in wrap(text, width, max_lines=PROBLEM_LINES, placeholder=" …"))
+    if len(problems) > MOST_PROBLEMS:
+        lines.append(Text(f"and {len(problems) - MOST_PROBLEMS} more problems: tidegate doctor", style=BAD))
+    return lines
 
 
 def screen(snapshot: SystemNow, samples: Sequence[Sample], width: int, height: int) -> RenderableType:

@@ -24,6 +24,7 @@ from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
+from tidegate.local import disk, preflight
 from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.scaling.scaled_objects import scaled_object as find_scaled_object
@@ -41,7 +42,9 @@ NEXT = {
 }
 
 
-async def run(data: Path, *, port: int, scaled_object: str | None, speed: float, plain: bool, **options: bool) -> None:
+async def run(
+    data: Path, *, port: int | None, scaled_object: str | None, speed: float, plain: bool, **options: bool
+) -> None:
     """Run until SIGINT or SIGTERM; a second one ends it and the workers immediately. Raises TidegateError.
 
     options: those of the catalog's `started_by`, without their dashes, and whether each is set.
@@ -49,6 +52,7 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
     chosen = [f"--{option}" for option, is_set in options.items() if is_set]
     services = catalog.started(["up", *chosen], os.environ)
     _check_extras(services, chosen)
+    warnings = [*preflight.check(services, data), *disk.check(data / "jetstream")]
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
     console = Screen(highlight=True)
     live = console.is_terminal and not plain
@@ -62,7 +66,8 @@ async def run(data: Path, *, port: int, scaled_object: str | None, speed: float,
             _serve_metrics(stack)
             console.print(_greeting(stack, scaled["cv"], chosen))
             await show_console(stack, console)
-            for sentence in filter(None, (scaled_objects.unused(name, one) for name, one in scaled.items())):
+            unused = (scaled_objects.unused(name, one) for name, one in scaled.items())
+            for sentence in filter(None, (*warnings, *unused)):
                 console.print(sentence, style="yellow", markup=False)
             # The start takes as long as the server's: Ctrl-C must not wait for it.
             await unless(stop, _show(stack, console, live))
@@ -79,7 +84,7 @@ async def _show(stack: Stack, console: Console, live: bool) -> None:
         return
     async with (
         Monitor(stack.admin, lambda: stack.autoscalers["cv"].state) as monitor,
-        LiveView(monitor, title="up", story=lambda: stack.healing.trouble, console=console),
+        LiveView(monitor, title="up", problems=lambda: stack.monitor.problems, console=console),
     ):
         await stack.failed()
 
@@ -170,6 +175,7 @@ def spent(state: ScalerState, seconds: float) -> Spent:
         busy_s=state.busy_seconds,
         idle_s=state.idle_seconds,
         warming_s=state.warming_seconds,
+        down_s=state.down_seconds,
         peak=state.peak_replicas,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import nats.errors
@@ -21,6 +22,7 @@ from shared.bus.log import BATCH, Log
 from shared.contract import cameras as contract
 from shared.contract import events, names, topology
 from shared.contract.events import CameraStatus, VideoStatus
+from shared.runtime import problems
 from shared.runtime.errors import BadMessage, BusError, SettingError
 from shared.runtime.plain import plain
 
@@ -53,7 +55,13 @@ class Doctor:
         """Return the findings of all cameras together, and all others."""
         now = dt.datetime.now(dt.UTC)
         states, buckets, cameras = await asyncio.gather(self._streams.get(), self._buckets(), self._of_cameras(now))
-        return of_streams(states, now), [*self._connections(), *self._access(), *buckets, *cameras]
+        system_wide = [*self._processes(), *of_streams(states, now)]
+        return system_wide, [*self._connections(), *self._access(), *buckets, *cameras]
+
+    def _processes(self) -> list[Finding]:
+        """Report the processes of this machine that can't work. In a cluster Kubernetes does."""
+        path = self._console.settings.console_problems
+        return findings.processes(problems.read(Path(path))) if path else []
 
     def _connections(self) -> list[Finding]:
         """Check the connection of each role."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from services.console.system.states import ConsumerState, StreamState, consumers_of
 from shared.contract.events import CameraStatus, VideoStatus
+from shared.runtime.plain import plain
+from shared.runtime.problems import Problem
 
 Level = Literal["ok", "warn", "bad"]
 _SETUP = "tidegate setup"
@@ -39,6 +41,17 @@ def warn(what: str, found: str, remedy: str, camera: str | None = None) -> Findi
 
 def bad(what: str, found: str, remedy: str, camera: str | None = None) -> Finding:
     return Finding(what=what, level="bad", found=found, remedy=remedy, camera=camera)
+
+
+def processes(problems: Sequence[Problem]) -> list[Finding]:
+    """Report processes that have died or are not ready."""
+    found = []
+    for problem in problems:
+        verb = "died" if problem.kind == "died" else "is not ready"
+        remedy = f"correct what it says; more is in logs/{problem.replica}.log of the data directory"
+        judge = bad if problem.kind == "died" else warn
+        found.append(judge(problem.replica, f"It {verb}: {plain(problem.sentence)}", remedy))
+    return found
 
 
 def stream(state: StreamState, subjects: Collection[str]) -> list[Finding]:

@@ -1,4 +1,5 @@
-"""Detectors behind one interface. A backend is a module here with a function `load` and an entry in `_BACKENDS`.
+"""Detectors behind one interface. A backend is a module here with a function `load` and an entry in
+`services.cv.model_spec`.
 
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2)
     found = detector.detect(images)        # a list of objects for each image, best first
@@ -22,22 +23,16 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from msgspec import Meta
 
+from services.cv import model_spec
 from shared.contract.events import DetectedObject
 from shared.models import backends
-from shared.models.backends import Backend, ModelOptions
+from shared.models.backends import ModelOptions
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
 # A detector returns the objects of events, without conversion.
 Detection = DetectedObject
 
-# The backend for each scheme of a spec.
-_BACKENDS = {
-    "openvino": Backend("openvino_ssd", "cv"),
-    "file": Backend("openvino_file", "cv"),
-    "torchvision": Backend("torchvision", "cv-torch"),
-    "hf": Backend("hf", "cv-torch"),
-}
 # The warm-up size of a detector that takes images of any size: (width, height).
 _ANY_SIZE = (640, 360)
 
@@ -70,13 +65,8 @@ class DetectorOptions(ModelOptions, frozen=True, kw_only=True):
 def load(spec: str, **values: Any) -> Detector:
     """Return the detector of `spec`, warm. values: fields of DetectorOptions. Raises ModelError with the remedy."""
     options = backends.options(DetectorOptions, values)
-    scheme, name = ("file", spec) if spec.endswith((".onnx", ".xml")) else spec.partition(":")[::2]
-    if scheme not in _BACKENDS or not name:
-        raise ModelError(
-            f"model {spec!r} can't be loaded: give openvino:ssd_mobilenet_v2_coco, torchvision:<name>, "
-            "hf:<organisation>/<name>, or the path of an .onnx or .xml file"
-        )
-    detector: Detector = backends.load(__name__, _BACKENDS[scheme], spec, name, options)
+    backend, name = model_spec.parse(spec)
+    detector: Detector = backends.load(__name__, backend, spec, name, options)
     return detector
 
 

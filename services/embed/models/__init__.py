@@ -22,15 +22,12 @@ from collections.abc import Sequence
 from threading import Lock
 from typing import Any, Protocol
 
+from services.embed import model_spec
 from shared.models import backends
-from shared.models.backends import Backend, ModelOptions
+from shared.models.backends import ModelOptions
 from shared.models.vectors import Vectors
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
-
-# The backend for each scheme of a spec, and for specs of any other form.
-_BACKENDS = {"openvino": Backend("openvino_efficientnet", "embed")}
-_OTHERS = Backend("open_clip", "embed-torch")
 
 
 class NoTextSide(ModelError):
@@ -86,6 +83,5 @@ class EmbedderOptions(ModelOptions, frozen=True, kw_only=True):
 def load(spec: str, **values: Any) -> InTurns:
     """Return the model of `spec`, warm, for any thread. values: fields of EmbedderOptions. Raises ModelError."""
     options = backends.options(EmbedderOptions, values)
-    scheme, _, name = spec.partition(":")
-    backend, name = (_BACKENDS[scheme], name) if scheme in _BACKENDS else (_OTHERS, spec)
+    backend, name = model_spec.parse(spec)
     return InTurns(backends.load(__name__, backend, spec, name, options))

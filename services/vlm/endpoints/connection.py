@@ -28,6 +28,16 @@ async def connect(settings: VlmSettings) -> AsyncIterator[tuple[Model, VllmServe
         yield Model(endpoint, settings, starting=starting), server
 
 
+async def probe(settings: VlmSettings) -> str:
+    """Return why the endpoint of VLM_URL can't be used now; empty if it can. Raises SettingError."""
+    async with _endpoint(settings, None) as endpoint:
+        try:
+            await Model(endpoint, settings, starting="").look()
+        except Away as e:
+            return str(e)
+    return ""
+
+
 def upkeep(model: Model, server: VllmServer | None) -> list[asyncio.Task[Any]]:
     """Return the tasks that maintain both. They raise ModelError if our server can't start."""
     beside: list[asyncio.Task[Any]] = [asyncio.create_task(model.keep(), name="endpoint")]

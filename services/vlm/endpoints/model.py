@@ -124,6 +124,10 @@ class Model:
                     self._tell()
                 return completion
 
+    async def look(self) -> None:
+        """Ask the endpoint for its models. Raises Away, with the reason, if it can't be used."""
+        self._take(await self._endpoint.look(self.name, ask=self._doubts))
+
     async def keep(self) -> None:
         """Check whether an absent server is back, and read the load of a healthy one, until cancelled."""
         self._tell()
@@ -133,7 +137,7 @@ class Model:
                 tries += 1
                 await asyncio.sleep(RELAPSES.after(self._openings) if self._openings > 1 else 0)
                 try:
-                    self._take(await self._endpoint.look(self.name, ask=self._doubts))
+                    await self.look()
                     self._breaker.succeeded()
                     self._says_load = True
                 except Away as e:

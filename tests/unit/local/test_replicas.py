@@ -16,6 +16,7 @@ import pytest
 import structlog
 
 from shared.runtime.backoff import Backoff
+from shared.runtime.problems import LONGEST
 from tests.support.waiting import until
 from tidegate.local.scaling.replicas import Replicas
 
@@ -108,6 +109,47 @@ async def test_reports_the_error_of_a_misconfigured_worker(make: Make) -> None:
     first = next(line for line in logs if line["log_level"] == "error")
     assert first["code"] == 2 and first["last_lines"] == "CV_BATCH_SIZE=x is no number"
     assert pool.count == 1
+
+
+@pytest.mark.parametrize(
+    "script, found",
+    [
+        (MISCONFIGURED, "CV_BATCH_SIZE=x is no number"),
+        (
+            "import sys; print('x y ' * 250_000, file=sys.stderr); raise ValueError('no such layer')",
+            "no such layer",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "it was killed by SIGKILL"),
+        (
+            "raise OSError('rtsp://me:pa55word@camera/1 refuses us, and blue-is-secret')",
+            "rtsp://***@camera/1 refuses us",
+        ),
+    ],
+)
+async def test_a_crash_loop_is_one_problem_with_the_last_error(make: Make, script: str, found: str) -> None:
+    pool = make(script)
+    pool.env["COLOUR_KEY"] = "blue-is-secret"
+    await pool.scale_to(1)
+    await until(lambda: bool(pool.problems))
+    [first] = pool.problems
+    assert (first.service, first.replica, first.kind) == ("cv", "cv-0", "died")
+    assert found in first.sentence and len(first.sentence) <= LONGEST
+    assert "secret" not in first.sentence and "pa55word" not in first.sentence
+    before = pool.restarts
+    await until(lambda: pool.restarts >= before + 2)
+    assert pool.problems == [first]
+    await pool.scale_to(0)
+    assert pool.problems == []
+
+
+async def test_a_death_is_forgotten_after_a_healthy_while(make: Make, tmp_path: Path) -> None:
+    pool = make(GOOD, healthy_s=0.5)
+    await pool.scale_to(1)
+    await until(lambda: "cv-0" in text(tmp_path / "cv-0.log"))
+    os.kill(pool.pids[0], signal.SIGKILL)
+    await until(lambda: bool(pool.problems))
+    await until(lambda: not pool.problems)
+    assert pool.ready_count == 1
 
 
 async def test_backs_off_and_forgets_after_a_healthy_while(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
 
     time: Unix seconds. pending: waiting messages. ack_pending: messages in flight at workers. Both are None without a
     reply of the server. desired: requested replicas. replicas: their live processes. replica_seconds: the sum of busy,
-    idle and warming ones, as in `cost`. expired: messages lost to age or space.
+    idle and warming ones, and down_seconds without a process, as in `cost`. expired: messages lost to age or space.
     """
 
     time: float
@@ -79,6 +79,7 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     busy_seconds: float = 0.0
     idle_seconds: float = 0.0
     warming_seconds: float = 0.0
+    down_seconds: float = 0.0
     expired: int
     reason: str
 
@@ -215,6 +216,7 @@ class Autoscaler:
             busy_seconds=spent.busy_s,
             idle_seconds=spent.idle_s,
             warming_seconds=spent.warming_s,
+            down_seconds=spent.down_s,
             expired=sum(reader.expired for reader in self._readers),
             reason=reason,
         )

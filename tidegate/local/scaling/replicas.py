@@ -11,6 +11,7 @@ A replica is a place in the pool, like a pod in a Deployment: it remains while i
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import signal
 import time
@@ -22,8 +23,10 @@ from prometheus_client import Counter
 from shared.runtime import child
 from shared.runtime.backoff import Backoff
 from shared.runtime.pages.monitoring import forget_targets
+from shared.runtime.problems import Problem
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
+from tidegate.local import last_error
 
 # Our services exit with this code if their configuration prevents a start: a restart alone does not help.
 BAD_CONFIGURATION = 2
@@ -106,6 +109,16 @@ class Replicas:
         """The process ids of live requested replicas, the oldest first. Each is a session of its own."""
         return [pid for r in self._active if (pid := r.pid) is not None]
 
+    @property
+    def ages(self) -> dict[str, float]:
+        """The seconds that each live requested replica has run, by its name."""
+        return {r.name: r.age_s for r in self._active if r.is_alive}
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The last death of each requested replica that has not run for `healthy_s` since."""
+        return [r.problem for r in self._active if r.problem]
+
     async def scale_to(self, n: int) -> None:
         """Request `n` replicas. If there are more, the newest drain in the background."""
         while len(self._active) < n:
@@ -144,6 +157,7 @@ class _Replica:
         self._started: float | None = None
         self.pid: int | None = None
         self._crashes = 0
+        self._death: Problem | None = None
         self.task = asyncio.create_task(self._keep(), name=name)
 
     @property
@@ -154,6 +168,10 @@ class _Replica:
     def age_s(self) -> float:
         return 0.0 if self._started is None else time.monotonic() - self._started
 
+    @property
+    def problem(self) -> Problem | None:
+        return self._death if self.age_s < self._pool.healthy_s else None
+
     async def _keep(self) -> None:
         while not self.stop.is_set():
             offset = self._log_size()
@@ -161,12 +179,13 @@ class _Replica:
                 process = await self._start()
             except OSError as e:
                 log.error("worker can't be started", replica=self.name, command=self._pool.command, error=str(e))
+                self._died(f"it can't be started: {e}")
             else:
                 lived_s = await self._watch(process)
                 if self.stop.is_set():
                     return
                 if lived_s >= self._pool.healthy_s:
-                    self._crashes = 0
+                    self._crashes, self._death = 0, None
                 self._report(process.returncode, lived_s, offset)
             await self._back_off()
 
@@ -222,25 +241,35 @@ class _Replica:
             RESTARTS.labels(self._pool.service).inc()
 
     def _report(self, code: int | None, lived_s: float, offset: int) -> None:
-        """Log how a process ended unexpectedly."""
-        facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "log": str(self._log_path)}
-        last_lines = "\n".join(self._tail(offset))
+        """Log how a process ended unexpectedly, and remember its last error."""
+        tail = self._tail(offset)
+        error = last_error.sentence(code, tail, last_error.secrets_of({**os.environ, **self._pool.env}))
+        self._died(error)
+        facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "error": error}
+        facts["log"] = str(self._log_path)
+        last_lines = "\n".join(tail[-TAIL_BYTES:].splitlines()[-TAIL_LINES:])
         if code == BAD_CONFIGURATION:
             log.error("worker can't run as it is configured: correct what it says", **facts, last_lines=last_lines)
         else:
             log.warning("worker exited and will be restarted", **facts, last_lines=last_lines)
 
+    def _died(self, sentence: str) -> None:
+        """Record a death. Those in a row are one problem, which began with the first."""
+        since = self._death.since if self._death else dt.datetime.now(dt.UTC)
+        service, text = self._pool.service, last_error.clean(sentence)
+        self._death = Problem(service=service, replica=self.name, since=since, sentence=text, kind="died")
+
     def _log_size(self) -> int:
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
-    def _tail(self, offset: int) -> list[str]:
-        """Return the last lines of this run of the process. The part before `offset` is from earlier runs."""
+    def _tail(self, offset: int) -> str:
+        """Return the end of this run's output. The part before `offset` is from earlier runs."""
         size = self._log_size()
         if size <= offset:
-            return []
+            return ""
         with self._log_path.open("rb") as f:
-            f.seek(max(offset, size - TAIL_BYTES))
-            return f.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+            f.seek(max(offset, size - last_error.TAIL_BYTES))
+            return f.read(last_error.TAIL_BYTES).decode(errors="replace")
 
 
 def _signal(send: Callable[[int], None], number: int) -> None:
