@@ -14,12 +14,8 @@ from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names
 from shared.contract.work import stats
-<<<<<<< HEAD
-from shared.runtime.errors import BusError, SettingError
-=======
 from shared.contract.work.stats import WorkerStats
-from shared.runtime.errors import SettingError
->>>>>>> preflight
+from shared.runtime.errors import BusError, SettingError
 
 # Longer than the service's own timeout, so that the service explains a missing answer.
 MARGIN_S = 5.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import (
     APIError,
@@ -21,6 +22,7 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from shared.bus.client import Denied
+from shared.bus.log import BATCH, Log
 from shared.contract import credentials as secrets
 from shared.contract import events, names
 from shared.contract.cameras import Camera, apart, changed, decode, encode, encode_removed, joined
@@ -29,6 +31,8 @@ from shared.contract.events import CameraStatus, VideoStatus
 from shared.contract.reading.entries import entries
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BadMessage, BusError, SettingError
+
+E = TypeVar("E", CameraStatus, VideoStatus)
 
 
 class NoCamera(SettingError):
@@ -276,6 +280,27 @@ async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
         return events.decode(raw.data or b"", CameraStatus, names.event("cameras", id))
     except (NotFoundError, BadMessage):
         return None
+
+
+async def last_statuses(client: Client, ids: Sequence[str]) -> tuple[dict[str, CameraStatus], dict[str, VideoStatus]]:
+    """Return the last status and video events of these cameras, by direct get, in few requests.
+
+    Raises nats.errors.Error or TimeoutError if the server does not answer.
+    """
+    statuses: dict[str, CameraStatus] = {}
+    videos: dict[str, VideoStatus] = {}
+    async with Log(client, names.EVENTS) as log:
+        for begin in range(0, len(ids), BATCH):
+            part = ids[begin : begin + BATCH]
+            await _last(log, part, CameraStatus, statuses.__setitem__)
+            await _last(log, part, VideoStatus, videos.__setitem__)
+    return statuses, videos
+
+
+async def _last(log: Log, ids: Sequence[str], kind: type[E], take: Callable[[str, E], None]) -> None:
+    for stored in await log.last_of_each([names.event(kind.kind, id) for id in ids]):
+        with suppress(BadMessage):
+            take(stored.subject.rpartition(".")[2], events.decode(stored.data, kind, stored.subject))
 
 
 async def unreadable(js: JetStreamContext, id: str) -> VideoStatus | None:

@@ -72,13 +72,7 @@ def query(kind: str, options: Mapping[str, Any], **extra: str) -> dict[str, Any]
 
 
 async def run(
-<<<<<<< HEAD
-    client: Connection, request: Mapping[str, Any], out: Console, *, as_json: bool, save: Path | None
-) -> None:
-    """Send the request, print the answer, and save its frames in `save`. Raise TidegateError."""
-    answer = await _wait_for_answer(client, request)
-=======
-    client: Client,
+    client: Connection,
     request: Mapping[str, Any],
     out: Console,
     *,
@@ -90,7 +84,6 @@ async def run(
     TidegateError.
     """
     answer = await _wait_for_answer(client, request, data)
->>>>>>> preflight
     kind: type[VlmResult] = Summary if request["kind"] == "summarize" else Answer
     event = requests.read(answer, kind)
     if as_json:
@@ -107,13 +100,8 @@ async def run(
         )
 
 
-<<<<<<< HEAD
-async def _wait_for_answer(client: Connection, request: Mapping[str, Any]) -> Msg:
-    """Return the answer; show the progress meanwhile."""
-=======
-async def _wait_for_answer(client: Client, request: Mapping[str, Any], data: Path | None) -> Msg:
+async def _wait_for_answer(client: Connection, request: Mapping[str, Any], data: Path | None) -> Msg:
     """Return the answer; show the progress meanwhile, and why no worker is ready."""
->>>>>>> preflight
     task = asyncio.create_task(ask_client.ask(client, request))
     beats: dict[str, WorkerStats] = {}
     reason = ""
@@ -138,9 +126,6 @@ async def _wait_for_answer(client: Client, request: Mapping[str, Any], data: Pat
         task.cancel()
 
 
-<<<<<<< HEAD
-async def _save_frames(client: Connection, event: VlmResult, to: Path) -> list[Path]:
-=======
 def _obstacle(beats: Mapping[str, WorkerStats], data: Path | None) -> str:
     """Return why no worker is ready, by its heartbeat or by the local stack; empty if one is, or nothing is known."""
     if any(beat.state == "ready" for beat in beats.values()):
@@ -151,8 +136,7 @@ def _obstacle(beats: Mapping[str, WorkerStats], data: Path | None) -> str:
     return one_line(found[0]) if found else ""
 
 
-async def _save_frames(client: Client, event: VlmResult, to: Path) -> list[Path]:
->>>>>>> preflight
+async def _save_frames(client: Connection, event: VlmResult, to: Path) -> list[Path]:
     """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
     from services.vlm.frames.footage import Footage
 
