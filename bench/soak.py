@@ -164,7 +164,7 @@ async def site() -> AsyncIterator[Site]:
         for n, file in enumerate(files):
             await registry.put(admin.jetstream(), f"cam-{n}", *new_camera(bank.url(file.name), always=True))
             await _tidegate(data, "rules", "set", f"cam-{n}", str(folder / "rules.yaml"))
-        await _tidegate(data, "rules", "set", GUEST, str(folder / "rules.yaml"))
+        await _tidegate(data, "rules", "set", GUEST, str(folder / "rules.yaml"), "--force")
         yield Site(folder, admin, alerts, bank.url(files[0].name))
 
 

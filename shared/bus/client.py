@@ -11,7 +11,10 @@ import asyncio
 import contextlib
 import ipaddress
 import random
+import re
 import ssl
+from collections import deque
+from collections.abc import AsyncIterator
 from typing import Any
 
 import nats.errors
@@ -19,13 +22,19 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 from nats.js.api import Header
-from nats.protocol.parser import AUTHORIZATION_VIOLATION, Parser
+from nats.protocol.parser import AUTHORIZATION_VIOLATION, PERMISSIONS_ERR, Parser
 
 from shared.bus.password import Password
-from shared.contract import ids
+from shared.contract import ids, names
 from shared.contract.ids import Seal
+from shared.contract.rights import denials
 from shared.runtime import tls
+from shared.runtime.errors import BusError
 from shared.runtime.tasks import end
+
+# Remembered requests: the server's denial names a subject in lower case, and not the request.
+_MOST_REQUESTS = 256
+_DENIAL = re.compile(rf'{PERMISSIONS_ERR} for (subscription|publish) to "([^"]*)"')
 
 
 class _NotifyingParser(Parser):
@@ -51,16 +60,33 @@ class Refused(nats.errors.Error):
     """The server can't be used with these settings. The text continues after its address."""
 
 
+class Denied(BusError):
+    """The server does not permit this user a request or a subscription. The text says who may."""
+
+
 class Connection(Client):
     """See the module. certificates: for TLS; None if no setting asks for it.
+
+    raises_denials: a request that the server does not permit raises Denied immediately, rather than time out.
+    `denials_raised` raises it for all else, such as a subscription.
 
     `docs/upstream.md` describes each override as a change for nats-py. They are written against its 2.16.
     """
 
     def __init__(
-        self, seal: Seal, certificates: tls.Renewing | None, password: Password, *, shows_certificate: bool
+        self,
+        seal: Seal,
+        certificates: tls.Renewing | None,
+        password: Password,
+        *,
+        shows_certificate: bool,
+        raises_denials: bool = False,
     ) -> None:
         super().__init__()
+        self._raises_denials = raises_denials
+        self._requests: deque[tuple[str, str]] = deque(maxlen=_MOST_REQUESTS)
+        self._denied: asyncio.Queue[Denied] = asyncio.Queue()
+        self._optional: set[str] = set()
         self._seal = seal
         self._certificates = certificates
         self._password = password
@@ -129,13 +155,56 @@ class Connection(Client):
         if self.is_connected and AUTHORIZATION_VIOLATION in err_msg:
             await self._process_op_err(nats.errors.AuthorizationError())
             return
+        if self._raises_denials and (match := _DENIAL.search(err_msg)):
+            self._deny(match[2], subscribes=match[1] == "subscription")
+            return
         await super()._process_err(err_msg)
+
+    def forgo(self, *subjects: str) -> None:
+        """Do without these subscriptions if the server denies them."""
+        self._optional |= {subject.lower() for subject in subjects}
+
+    @contextlib.asynccontextmanager
+    async def denials_raised(self) -> AsyncIterator[None]:
+        """Cancel the block, and raise Denied, if the server denies anything but a pending request."""
+        ours = asyncio.current_task()
+        assert ours
+        denied = asyncio.create_task(self._denied.get())
+        denied.add_done_callback(lambda task: task.cancelled() or ours.cancel())
+        try:
+            yield
+        finally:
+            is_denied = denied.done()
+            await end(denied)
+            if is_denied:
+                # Whatever the block made of its cancellation: it may also suppress it, as its normal end.
+                ours.uncancel()
+                raise denied.result() from None
+
+    def _deny(self, lowered: str, *, subscribes: bool) -> None:
+        """Raise Denied where the request was made. lowered: its subject, in lower case."""
+        user = str(self.options.get("user") or "")
+        if subscribes and lowered in self._optional:
+            return
+        if subscribes:
+            subjects = (sub.subject for sub in self._subs.values() if sub.subject.lower() == lowered)
+            self._denied.put_nowait(Denied(denials.sentence(user, next(subjects, lowered), subscribes=True)))
+            return
+        asked = [r for r in self._requests if lowered in (r[0].lower(), names.imported(r[0]).lower())]
+        error = Denied(denials.sentence(user, asked[0][0] if asked else lowered, subscribes=False))
+        pending = [f for _, token in asked if (f := self._resp_map.get(token)) and not f.done()]
+        for future in pending:
+            future.set_exception(error)
+        if not pending:
+            self._denied.put_nowait(error)
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         if headers and not isinstance(id := headers.get(ids.HEADER, ids.NONE), ids.Sealed):
             headers = headers | {ids.HEADER: self._seal(id)}
+        if reply and self._raises_denials:
+            self._requests.append((subject, reply.rpartition(".")[2]))
         await super().publish(subject, payload, reply, headers)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:

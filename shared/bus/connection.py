@@ -44,16 +44,24 @@ async def connect(
     inbox: str | None = None,
     timeout_s: float = 30.0,
     health: Health | None = None,
+    raises_denials: bool = False,
 ) -> Connection:
     """Connect as `service`, and reconnect forever once connected.
 
     `inbox` is the prefix of reply subjects, by default `_INBOX_<service>`: the server's permissions let this identity
     subscribe to it. Waits up to `timeout_s` for a server that is not there yet. With the `health` of a service it waits
-    forever, and reports that there. Raises BusError, and SettingError if the settings name no server.
+    forever, and reports that there. raises_denials: as in Connection. Raises BusError, and SettingError if the settings
+    name no server.
     """
     _check(settings)
     seal = sealing(_secret(settings))
-    client = Connection(seal, _certificates(settings), _password(settings), shows_certificate=bool(settings.nats_cert))
+    client = Connection(
+        seal,
+        _certificates(settings),
+        _password(settings),
+        shows_certificate=bool(settings.nats_cert),
+        raises_denials=raises_denials,
+    )
     state = _ConnectionState(client, redact(settings.nats_url))
     # With unlimited reconnects, the client's first attempts never end by themselves.
     attempt = asyncio.create_task(client.connect(**_options(settings, service, inbox, state)))

@@ -15,7 +15,7 @@ from shared.bus.requests import NobodyAnswers
 from shared.contract import names
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
-from shared.runtime.errors import SettingError
+from shared.runtime.errors import BusError, SettingError
 
 # Longer than the service's own timeout, so that the service explains a missing answer.
 MARGIN_S = 5.0
@@ -49,7 +49,7 @@ async def jobs_before(client: Client) -> int | None:
     js = client.jetstream()
     try:
         infos = [await js.consumer_info(*work) for work in names.VLM_WORK[:2]]
-    except (TimeoutError, nats.errors.Error):
+    except (TimeoutError, nats.errors.Error, BusError):
         return None
     return sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos)
 

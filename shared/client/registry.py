@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.errors import (
     APIError,
@@ -20,6 +21,8 @@ from nats.js.errors import (
 )
 from nats.js.kv import KeyValue
 
+from shared.bus.client import Denied
+from shared.bus.log import BATCH, Log
 from shared.contract import credentials as secrets
 from shared.contract import events, names
 from shared.contract.cameras import Camera, apart, changed, decode, encode, encode_removed, joined
@@ -28,6 +31,8 @@ from shared.contract.events import CameraStatus, VideoStatus
 from shared.contract.reading.entries import entries
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BadMessage, BusError, SettingError
+
+E = TypeVar("E", CameraStatus, VideoStatus)
 
 
 class NoCamera(SettingError):
@@ -52,6 +57,8 @@ class Change(NamedTuple):
 _TRIES = 20
 # Seconds after its removal for which a camera's video may still be published, and be in flight after MEDIA dropped it.
 _LATEST_S = 120
+# Cameras that an error lists.
+_MOST_LISTED = 20
 
 
 async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None) -> None:
@@ -225,8 +232,9 @@ async def all(js: JetStreamContext, *, whole: bool = False) -> dict[str, Camera 
     whole: with the paths of their URLs, for identities that may read credentials.
     """
     found: dict[str, Camera | SettingError] = {}
+    stored = await entries(js, names.CAMERAS)
     credentials_by_id = await entries(js, names.CREDENTIALS) if whole else {}
-    for id, value in sorted((await entries(js, names.CAMERAS)).items()):
+    for id, value in sorted(stored.items()):
         if names.is_removed(id):
             continue
         try:
@@ -239,9 +247,30 @@ async def all(js: JetStreamContext, *, whole: bool = False) -> dict[str, Camera 
 
 
 async def missing(js: JetStreamContext, id: str) -> str:
-    """Return a sentence that names the nearest camera; empty if the id exists. Raises BusError."""
-    ids = await _ids(js)
+    """Return a sentence that names the nearest camera; empty if the id exists, or if this user may not read cameras.
+
+    Raises BusError.
+    """
+    try:
+        ids = await _ids(js)
+    except Denied:
+        return ""
     return "" if id in ids else _no_such(id, ids)
+
+
+async def check(js: JetStreamContext, wanted: Iterable[str]) -> None:
+    """Raise NoCamera, with the nearest ids and the list, for the first of these ids that does not exist."""
+    ids = await _ids(js)
+    for id in wanted:
+        if id not in ids:
+            raise NoCamera(f"{_no_such(id, ids)}{_listed(ids)}; --force stores it for a camera that is added later")
+
+
+def _listed(ids: Sequence[str]) -> str:
+    if not ids:
+        return " (there are none yet)"
+    more = f" and {len(ids) - _MOST_LISTED} more" if len(ids) > _MOST_LISTED else ""
+    return f" (there are {', '.join(ids[:_MOST_LISTED])}{more})"
 
 
 async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
@@ -251,6 +280,27 @@ async def last_status(js: JetStreamContext, id: str) -> CameraStatus | None:
         return events.decode(raw.data or b"", CameraStatus, names.event("cameras", id))
     except (NotFoundError, BadMessage):
         return None
+
+
+async def last_statuses(client: Client, ids: Sequence[str]) -> tuple[dict[str, CameraStatus], dict[str, VideoStatus]]:
+    """Return the last status and video events of these cameras, by direct get, in few requests.
+
+    Raises nats.errors.Error or TimeoutError if the server does not answer.
+    """
+    statuses: dict[str, CameraStatus] = {}
+    videos: dict[str, VideoStatus] = {}
+    async with Log(client, names.EVENTS) as log:
+        for begin in range(0, len(ids), BATCH):
+            part = ids[begin : begin + BATCH]
+            await _last(log, part, CameraStatus, statuses.__setitem__)
+            await _last(log, part, VideoStatus, videos.__setitem__)
+    return statuses, videos
+
+
+async def _last(log: Log, ids: Sequence[str], kind: type[E], take: Callable[[str, E], None]) -> None:
+    for stored in await log.last_of_each([names.event(kind.kind, id) for id in ids]):
+        with suppress(BadMessage):
+            take(stored.subject.rpartition(".")[2], events.decode(stored.data, kind, stored.subject))
 
 
 async def unreadable(js: JetStreamContext, id: str) -> VideoStatus | None:

@@ -9,6 +9,7 @@ from nats.js.errors import KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.bus.mirror import bind
+from shared.client import registry
 from shared.contract import names, segment
 from shared.contract import rules as book
 from shared.contract.reading.entries import entries
@@ -33,11 +34,12 @@ async def put(client: Client, camera: str, found: Rules) -> None:
 
 
 async def get(client: Client, camera: str) -> Rules:
-    """Raises SettingError if the camera has none."""
+    """Raises SettingError if the camera has none, or does not exist."""
     try:
         entry = await (await _bucket(client)).get(names.check_camera(camera))
     except KeyNotFoundError as e:
-        raise SettingError(f"camera {camera!r} has no rules: tidegate rules set {camera} FILE") from e
+        missing = await registry.missing(client.jetstream(), camera)
+        raise SettingError(missing or f"camera {camera!r} has no rules: tidegate rules set {camera} FILE") from e
     return book.decode(entry.value or b"")
 
 

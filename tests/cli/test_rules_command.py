@@ -75,12 +75,13 @@ masks:
         "lobby.yaml: rules[1].labels[0]: the embedded detector has no label 'Person': did you mean 'person'?",
         "lobby.yaml: filters.persn: the embedded detector has no label 'persn': did you mean 'person'?",
     ]
-    assert checked.stderr in (await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr
+    assert checked.stderr in (await tidegate_on(server, "rules", "set", "lobby", file, "--force", cwd=tmp_path)).stderr
 
 
 @pytest.mark.slow
 async def test_rules_are_set_shown_listed_and_removed(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
+    await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
     done = await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)
     assert done.stdout == "rules of lobby: 1 zone, 1 mask, 1 line; rules: 1 enter, 1 crossing\n", done.stderr
     shown = await tidegate_on(server, "rules", "show", "lobby", cwd=tmp_path)
@@ -127,7 +128,8 @@ async def test_tracks_are_shown_saved_as_a_video_and_written_to_be_scored(
 ) -> None:
     start = dt.datetime.now(dt.UTC).replace(microsecond=0) - dt.timedelta(seconds=20)
     await film(admin, 12, start=start)
-    await tidegate_on(server, "rules", "set", "lobby", written(tmp_path, "lobby.yaml", GOOD), cwd=tmp_path)
+    file = written(tmp_path, "lobby.yaml", GOOD)
+    await tidegate_on(server, "rules", "set", "lobby", file, "--force", cwd=tmp_path)
     async with running(server):
         await publish(admin, detections([Walk(1, 9, (0.1, 0.9), (0.9, 0.9))], 14, start=start))
         await until(admin, lambda f: any(t.state == "end" for e in f if isinstance(e, Tracks) for t in e.tracks))
@@ -177,13 +179,19 @@ async def test_an_unwritable_video_is_reported(server: NatsServer, admin: Client
         assert done.stderr.splitlines()[-1].startswith(f"tidegate: --save {path} can't be written: "), done.stderr
 
 
-async def test_rules_of_an_unknown_camera_are_stored_with_a_warning(server: NatsServer, tmp_path: Path) -> None:
+async def test_rules_of_an_unknown_camera_need_force(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
-    done = await tidegate_on(server, "rules", "set", "loby", file, cwd=tmp_path)
-    assert done.returncode == 0 and "there is no camera 'loby'" in done.stderr
-    added = await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
-    assert added.returncode == 0, added.stderr
-    assert (await tidegate_on(server, "rules", "set", "lobby", file, cwd=tmp_path)).stderr == ""
+    await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)
+    done = await tidegate_on(server, "rules", "set", "lobyy", file, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "tidegate: there is no camera 'lobyy': did you mean 'lobby'? (there are lobby); "
+        "--force stores it for a camera that is added later\n"
+    )
+    assert (await tidegate_on(server, "rules", "list", cwd=tmp_path)).stdout == ""
+    forced = await tidegate_on(server, "rules", "set", "lobyy", file, "--force", cwd=tmp_path)
+    assert (forced.returncode, forced.stderr) == (0, "")
+    assert (await tidegate_on(server, "rules", "list", cwd=tmp_path)).stdout.startswith("lobyy\t")
 
 
 def test_overlapping_zones_are_drawn_alike_in_any_order() -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rich.console import Console
 from rich.text import Text
 
 from shared.bus import requests
+from shared.bus.client import Connection
 from shared.client import ask as ask_client
 from shared.client import registry
 from shared.contract import names
@@ -72,7 +72,7 @@ def query(kind: str, options: Mapping[str, Any], **extra: str) -> dict[str, Any]
 
 
 async def run(
-    client: Client,
+    client: Connection,
     request: Mapping[str, Any],
     out: Console,
     *,
@@ -100,13 +100,14 @@ async def run(
         )
 
 
-async def _wait_for_answer(client: Client, request: Mapping[str, Any], data: Path | None) -> Msg:
+async def _wait_for_answer(client: Connection, request: Mapping[str, Any], data: Path | None) -> Msg:
     """Return the answer; show the progress meanwhile, and why no worker is ready."""
     task = asyncio.create_task(ask_client.ask(client, request))
     beats: dict[str, WorkerStats] = {}
     reason = ""
     start = time.monotonic()
     try:
+        client.forgo(names.stats("vlm", "*"))
         await ask_client.hear(client, beats)
         with telling() as tell:
             while not (await asyncio.wait({task}, timeout=PROGRESS_EVERY_S))[0]:
@@ -132,7 +133,7 @@ def _obstacle(beats: Mapping[str, WorkerStats], data: Path | None) -> str:
     return one_line(found[0]) if found else ""
 
 
-async def _save_frames(client: Client, event: VlmResult, to: Path) -> list[Path]:
+async def _save_frames(client: Connection, event: VlmResult, to: Path) -> list[Path]:
     """Write the frames that the model was shown, as far as they exist, to the folder `to`. Raises SettingError."""
     from services.vlm.frames.footage import Footage
 

@@ -323,17 +323,24 @@ async def camera_list(client: Client, as_json: bool) -> None:
             continue
         status, unreadable = await registry.last_status(js, id), await registry.unreadable(js, id)
         state = _state(entry, status, unreadable)
-        if as_json:
-            fields = msgspec.to_builtins(entry)
-            echo_json({"camera": id, "state": state, **fields})
-            continue
-        video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
         reason = status.reason if status and state != "disabled" and status.reason != VIDEO_ARRIVES else ""
         if unreadable and state == unreadable.state:
             reason = unreadable.reason
+        if as_json:
+            fields = {"fps": None, **msgspec.to_builtins(entry)}
+            echo_json({"camera": id, "state": state, "reason": reason, "video": _video(status), **fields})
+            continue
+        video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
         rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
     if not as_json:
         records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")
+
+
+def _video(status: CameraStatus | None) -> dict[str, Any] | None:
+    """Return codec and size of the video; None if it never arrived."""
+    if status is None or not status.codec:
+        return None
+    return {"codec": status.codec, "width": status.width, "height": status.height}
 
 
 @camera.command("remove")

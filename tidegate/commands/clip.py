@@ -10,7 +10,7 @@ from typing import BinaryIO
 import click
 from nats.aio.client import Client
 
-from shared.client import recordings
+from shared.client import recordings, registry
 from shared.contract import names
 from shared.recordings.playing import Play
 from shared.recordings.queries import LONGEST
@@ -66,8 +66,10 @@ async def run(client: Client, camera: str, file: Path, since: dt.datetime, until
     video = await waited_for(recordings.between(client, camera, since, until), "looking for what is kept")
     now = now_here()
     if not video.plays:
+        missing = await registry.missing(client.jetstream(), camera)
         raise SettingError(
             f"there is no video of {camera} from {clock(since, now)} to {clock(until, now)}"
+            + (f": {missing}" if missing else "")
             + "".join(f"\n{sentence}" for sentence in _gap_lines(video.holes, now))
         )
     with telling() as tell:

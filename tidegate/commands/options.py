@@ -15,8 +15,9 @@ from shared.runtime import install
 from shared.runtime.errors import BusError, SettingError
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
     from rich.console import Console
+
+    from shared.bus.client import Connection
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -64,6 +65,7 @@ data_option = click.option(
     help="Data directory of 'tidegate up'. Default: TIDEGATE_DATA, or ~/.tidegate. "
     "If NATS_URL is set, commands connect to that server instead.",
 )
+force_option = click.option("--force", is_flag=True, help="Store it also for a camera that does not exist yet.")
 # The options of a question about a camera's time range.
 stretch_options = combined(
     data_option,
@@ -103,7 +105,9 @@ def screen() -> Console:
     return Screen()
 
 
-def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, None]], *, wait_s: float = 5.0) -> None:
+def with_admin(
+    data: Path | None, work: Callable[[Connection], Coroutine[Any, Any, None]], *, wait_s: float = 5.0
+) -> None:
     """Connect as admin, do the work, close. wait_s: for a server that is still starting. Raise TidegateError."""
     import asyncio
 
@@ -117,7 +121,8 @@ def with_admin(data: Path | None, work: Callable[[Client], Coroutine[Any, Any, N
     async def run_work() -> None:
         client = await running.connect(data or running.default_data(), wait_s=wait_s)
         try:
-            await work(client)
+            async with client.denials_raised():
+                await work(client)
         finally:
             await client.close()
 

@@ -12,7 +12,7 @@ from shared.client import registry
 from shared.contract.rights import readers as contract
 from shared.runtime.errors import SettingError
 from tidegate.commands import Group
-from tidegate.commands.options import FOLDER, combined, data_option, screen, with_admin
+from tidegate.commands.options import FOLDER, combined, data_option, force_option, screen, with_admin
 from tidegate.local import readers, tenants
 from tidegate.local.running import default_data, server_url
 from tidegate.view import records
@@ -50,8 +50,11 @@ def reader() -> None:
 @click.option(
     "--camera", "cameras", multiple=True, help="Camera whose events it may read. May be repeated. Default: all."
 )
+@force_option
 @click.argument("name")
-def add(data: Path | None, accounts: Path | None, name: str, kinds: tuple[str, ...], cameras: tuple[str, ...]) -> None:
+def add(
+    data: Path | None, accounts: Path | None, name: str, kinds: tuple[str, ...], cameras: tuple[str, ...], force: bool
+) -> None:
     """Create the identity reader-NAME, its password, and its durable consumer of EVENTS.
 
     \b
@@ -64,12 +67,11 @@ def add(data: Path | None, accounts: Path | None, name: str, kinds: tuple[str, .
     folder = readers.folder_of(data or default_data(), accounts)
 
     async def work(client: Client) -> None:
+        if entry.cameras and not force:
+            await registry.check(client.jetstream(), entry.cameras)
         with tenants.changing(folder):
             location = readers.place(data or default_data(), accounts)
             await readers.add(client, location, entry)
-        for camera in entry.cameras:
-            if sentence := await registry.missing(client.jetstream(), camera):
-                echo(sentence, err=True)
         path = location.password_file(entry)
         echo(f"reader {name}: reads {', '.join(entry.subjects)}, from now on")
         echo(f"it connects as {path.name}, with the password in {path}, to its consumer {entry.identity} of EVENTS")

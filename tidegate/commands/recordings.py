@@ -19,7 +19,9 @@ from rich.text import Text
 
 from shared.bus.mirror import bind
 from shared.client import recordings as recordings_client
+from shared.client import registry
 from shared.contract import geometry, names
+from shared.contract.reading.entries import entries
 from shared.recordings.opening import KEY_FILE
 from shared.recordings.policy import DEFAULT, EffectivePolicy, Mask, Policy, camera_key, group_key
 from shared.recordings.queries import LONGEST, ListedFile, RecordingTotals
@@ -28,7 +30,17 @@ from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, length, now_here
 from tidegate.commands import Group
 from tidegate.commands.clip import CAUSES
-from tidegate.commands.options import NEW_FILE, TIME, Number, combined, data_option, extra, screen, with_admin
+from tidegate.commands.options import (
+    NEW_FILE,
+    TIME,
+    Number,
+    combined,
+    data_option,
+    extra,
+    force_option,
+    screen,
+    with_admin,
+)
 from tidegate.local import recording_keys
 from tidegate.local.running import default_data, prepare
 from tidegate.view import records
@@ -162,7 +174,9 @@ def show(data: Path | None, camera: str, since: str, until: str | None) -> None:
         for entry in hours:
             out.print(_line(entry, now), soft_wrap=True)
         if not hours:
-            raise SettingError(f"nothing of {camera} is recorded from {clock(begin, now)} to {clock(end, now)}")
+            missing = await registry.missing(client.jetstream(), camera)
+            nothing = f"nothing of {camera} is recorded from {clock(begin, now)} to {clock(end, now)}"
+            raise SettingError(f"{nothing}; {missing}" if missing else nothing)
         for at in range(0, max(1, (end - begin) // LONGEST + 1)):
             part = begin + at * LONGEST
             if part < end:
@@ -231,8 +245,9 @@ _settings = combined(
 @click.argument("camera", required=False)
 @click.option("--group", help="Group of cameras to set the policy of, instead of CAMERA.")
 @click.option("--of", "cameras", multiple=True, help="Camera in the group. May be repeated; replaces all members.")
+@force_option
 @_settings
-def set_(data: Path | None, camera: str | None, group: str | None, **options: Any) -> None:
+def set_(data: Path | None, camera: str | None, group: str | None, force: bool, **options: Any) -> None:
     """Set the recording policy of CAMERA; without one, the default for all cameras.
 
     \b
@@ -252,6 +267,8 @@ def set_(data: Path | None, camera: str | None, group: str | None, **options: An
         raise SettingError("say what is to change, such as --keep 14d: 'tidegate recordings set --help' shows all")
 
     async def work(client: Client) -> None:
+        if not force and (of := [*options["cameras"], *([camera] if camera else [])]):
+            await registry.check(client.jetstream(), of)
         kv = await bind(client.jetstream(), names.RECORDINGS)
         policy = msgspec.structs.replace(await _policy(kv, key), **change)
         if group and not policy.cameras:
@@ -272,6 +289,9 @@ def unset(data: Path | None, camera: str | None, group: str | None) -> None:
 
     async def work(client: Client) -> None:
         kv = await bind(client.jetstream(), names.RECORDINGS)
+        if key not in await entries(client.jetstream(), names.RECORDINGS):
+            missing = await registry.missing(client.jetstream(), camera) if camera else ""
+            raise SettingError(missing or f"{scope}: there is no policy of its own to remove")
         await kv.delete(key)
         echo(f"{scope}: its own policy is removed")
 

@@ -19,7 +19,7 @@ from shared.runtime.errors import SettingError
 from tidegate.client import labels
 from tidegate.client.files import written
 from tidegate.commands import Group
-from tidegate.commands.options import FILE, NEW_FILE, connected, data_option, extra, screen, with_admin
+from tidegate.commands.options import FILE, NEW_FILE, connected, data_option, extra, force_option, screen, with_admin
 from tidegate.view import records
 from tidegate.view.inert import echo
 from tidegate.view.records import Wrapped
@@ -74,21 +74,23 @@ def schema() -> None:
 @data_option
 @click.argument("camera")
 @click.argument("file", type=FILE)
-def set_(data: Path | None, camera: str, file: Path) -> None:
+@force_option
+def set_(data: Path | None, camera: str, file: Path, force: bool) -> None:
     """Replace the rules of CAMERA by those in FILE. They apply from its next segment on.
 
     \b
     Set the rules:          tidegate rules set lobby lobby.yaml
+    Of a later camera:      tidegate rules set gate gate.yaml --force
     """
     names.check_camera(camera)
     rule_set = load(file)
 
     async def work(client: Client) -> None:
+        if not force:
+            await registry.check(client.jetstream(), [camera])
         await rules_client.put(client, camera, rule_set)
         echo(f"rules of {camera}: {describe(rule_set)}")
         _warn_unknown_labels(str(file), rule_set)
-        if sentence := await registry.missing(client.jetstream(), camera):
-            echo(sentence, err=True)
 
     with_admin(data, work)
 

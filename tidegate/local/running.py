@@ -8,9 +8,10 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from nats.aio.client import Client
 
 from shared import bus
+from shared.bus.client import Connection
+from shared.contract.rights import denials
 from shared.runtime import settings
 from shared.runtime.errors import BusError, SettingError
 from shared.runtime.settings import BusSettings
@@ -71,13 +72,15 @@ def server_url(data: Path) -> str:
         raise SettingError(f"nothing runs on {data}: start 'tidegate up', or set NATS_URL to a server") from e
 
 
-async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Client:
+async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Connection:
     """Connect to the server that NATS_URL names, else to the running stack of `data`. Raises BusError.
 
     wait_s: for a server that is still starting.
     """
     if os.environ.get("NATS_URL"):
-        return await bus.connect(settings.load(BusSettings), identity, inbox="_INBOX_admin", timeout_s=wait_s)
+        asked = settings.load(BusSettings)
+        inbox = denials.inbox(asked.nats_user)
+        return await bus.connect(asked, identity, inbox=inbox, timeout_s=wait_s, raises_denials=True)
     try:
         running = msgspec.json.decode((data / "run.json").read_bytes(), type=Running)
         password = (data / "secrets" / identity).read_text()
@@ -88,4 +91,4 @@ async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -
     except msgspec.DecodeError as e:
         raise BusError(f"{data / 'run.json'} can't be read ({e}): start 'tidegate up' again, which writes it") from e
     found = BusSettings(nats_url=running.url, nats_user=identity, nats_password=password)
-    return await bus.connect(found, identity, timeout_s=wait_s)
+    return await bus.connect(found, identity, timeout_s=wait_s, raises_denials=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -14,23 +13,20 @@ from nats.aio.client import Client
 from services.console.console import Console
 from services.console.system import findings
 from services.console.system.findings import Finding, bad, ok, warn
-from services.console.system.states import StreamState, consumers_of
+from services.console.system.states import StreamState
 from services.console.web.asker import ROLES, Asker
 from services.console.web.cached_value import CachedValue
 from shared.bus import infos
-from shared.bus.log import BATCH, Log
+from shared.client import registry
 from shared.contract import cameras as contract
-from shared.contract import events, names, topology
-from shared.contract.events import CameraStatus, VideoStatus
+from shared.contract import names
 from shared.runtime import problems
-from shared.runtime.errors import BadMessage, BusError, SettingError
+from shared.runtime.errors import BusError, SettingError
 from shared.runtime.plain import plain
 
 CACHE_S = 5.0
 _RANKS = ("bad", "warn", "ok")
 _LOOPBACK = ("127.", "::1", "localhost")
-
-E = TypeVar("E", CameraStatus, VideoStatus)
 
 
 class Doctor:
@@ -55,7 +51,7 @@ class Doctor:
         """Return the findings of all cameras together, and all others."""
         now = dt.datetime.now(dt.UTC)
         states, buckets, cameras = await asyncio.gather(self._streams.get(), self._buckets(), self._of_cameras(now))
-        system_wide = [*self._processes(), *of_streams(states, now)]
+        system_wide = [*self._processes(), *findings.of_streams(states, now)]
         return system_wide, [*self._connections(), *self._access(), *buckets, *cameras]
 
     def _processes(self) -> list[Finding]:
@@ -93,14 +89,8 @@ class Doctor:
 
     async def _of_cameras(self, now: dt.datetime) -> list[Finding]:
         enabled = sorted(filter(self._is_enabled, self._console.cameras.values))
-        statuses: dict[str, CameraStatus] = {}
-        videos: dict[str, VideoStatus] = {}
         try:
-            async with Log(self._links.viewer, names.EVENTS) as log:
-                for begin in range(0, len(enabled), BATCH):
-                    part = enabled[begin : begin + BATCH]
-                    await _last(log, part, CameraStatus, statuses.__setitem__)
-                    await _last(log, part, VideoStatus, videos.__setitem__)
+            statuses, videos = await registry.last_statuses(self._links.viewer, enabled)
         except (TimeoutError, nats.errors.Error, BusError):
             return [bad("cameras", "Nothing is known of them: EVENTS can't be read.", "see the log of nats-server")]
         return findings.cameras(enabled, statuses, videos, now)
@@ -110,25 +100,6 @@ class Doctor:
             return not names.is_removed(id) and contract.decode(self._console.cameras.values[id]).enabled
         except SettingError:
             return False
-
-
-def of_streams(states: Sequence[StreamState], now: dt.datetime) -> list[Finding]:
-    """Judge all streams and their consumers. Pure."""
-    wanted = {str(s.name): s.subjects or [] for s in topology.streams(topology.TopologySettings())}
-    found: list[Finding] = []
-    for state in states:
-        found += findings.stream(state, wanted[state.name])
-        found += [
-            f for consumer in state.consumers if not _is_spare(consumer.name) for f in findings.consumer(consumer, now)
-        ]
-        if state.name == names.DLQ and not state.error:
-            found += findings.dead_letters(state)
-    return found
-
-
-def _is_spare(consumer: str) -> bool:
-    """Whether a consumer is for deferred work, which waits for hours on purpose."""
-    return any(c.spare for c in consumers_of(names.BACKFILL) if c.name == consumer)
 
 
 def _connection(name: str, client: Client) -> Finding:
@@ -148,11 +119,3 @@ async def _bucket(client: Client, name: str) -> Finding:
     except BusError:
         return findings.bucket(name, None)
     return findings.bucket(name, True)
-
-
-async def _last(log: Log, ids: Sequence[str], kind: type[E], take: Callable[[str, E], None]) -> None:
-    for stored in await log.last_of_each([names.event(kind.kind, id) for id in ids]):
-        try:
-            take(stored.subject.rpartition(".")[2], events.decode(stored.data, kind, stored.subject))
-        except BadMessage:
-            continue

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from services.console.system.states import ConsumerState, StreamState, consumers_of
+from shared.contract import names, topology
 from shared.contract.events import CameraStatus, VideoStatus
 from shared.runtime.plain import plain
 from shared.runtime.problems import Problem
@@ -52,6 +53,23 @@ def processes(problems: Sequence[Problem]) -> list[Finding]:
         judge = bad if problem.kind == "died" else warn
         found.append(judge(problem.replica, f"It {verb}: {plain(problem.sentence)}", remedy))
     return found
+
+
+def of_streams(states: Sequence[StreamState], now: dt.datetime) -> list[Finding]:
+    """Judge all streams and their consumers."""
+    wanted = {str(s.name): s.subjects or [] for s in topology.streams(topology.TopologySettings())}
+    found: list[Finding] = []
+    for state in states:
+        found += stream(state, wanted[state.name])
+        found += [f for one in state.consumers if not _is_spare(one.name) for f in consumer(one, now)]
+        if state.name == names.DLQ and not state.error:
+            found += dead_letters(state)
+    return found
+
+
+def _is_spare(name: str) -> bool:
+    """Whether a consumer is for deferred work, which waits for hours on purpose."""
+    return any(c.spare for c in consumers_of(names.BACKFILL) if c.name == name)
 
 
 def stream(state: StreamState, subjects: Collection[str]) -> list[Finding]:

@@ -9,6 +9,7 @@ import msgspec
 from nats.aio.client import Client
 
 from shared.bus import infos
+from shared.bus.client import Denied
 from shared.bus.infos import ConsumerInfo, StreamInfo
 from shared.contract import catalog, names
 from shared.contract.segment import rfc3339
@@ -72,15 +73,18 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
 
 async def states(viewer: Client, admin: Client) -> list[StreamState]:
     """Return all shown streams, in the order in which a segment passes them."""
-    requests = [_state(viewer, name) for name in STREAMS]
-    requests += [_state(admin, name) for name in OF_ADMIN]
+    requests = [state(viewer, name) for name in STREAMS]
+    requests += [state(admin, name) for name in OF_ADMIN]
     return list(await asyncio.gather(*requests))
 
 
-async def _state(client: Client, name: str) -> StreamState:
+async def state(client: Client, name: str) -> StreamState:
+    """Return the state of one stream, or why it is unknown. Raises Denied if this connection raises denials."""
     try:
         info = await infos.stream(client, name)
         consumers = await asyncio.gather(*(_consumer(client, c) for c in consumers_of(name)))
+    except Denied:
+        raise
     except BusError as e:
         return StreamState(name=name, error=_reason(name, e), is_missing=isinstance(e, infos.Missing))
     return stream_state(name, info, [c for c in consumers if c])

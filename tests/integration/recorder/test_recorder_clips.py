@@ -17,8 +17,9 @@ import pytest
 
 from services.ingest.cutting.piece import Piece
 from shared.bus import requests
-from shared.client import recordings
+from shared.client import recordings, registry
 from shared.contract import names
+from shared.contract.cameras import Camera
 from shared.contract.questions.search import Moment
 from shared.contract.segment import rfc3339
 from shared.recordings.playing import playlist
@@ -126,6 +127,9 @@ async def test_recordings_are_listed_with_their_gaps(world: World, second: Seque
     done = await tidegate(world, "recordings", "set", "cam", "--rest", "keyframes")
     assert done.stdout == "cam: activity of person, keyframes of the rest, 14 d\n"
     assert (await tidegate(world, "recordings", "unset", "cam")).returncode == 0
+    done = await tidegate(world, "recordings", "set", "--group", "doors", "--of", "cam", "--of", "gate", "--keep", "9d")
+    assert done.returncode == 1 and "there is no camera 'gate'" in done.stderr
+    await registry.put(world.admin.jetstream(), "gate", Camera(url="rtsp://127.0.0.1:9/x"), None)
     done = await tidegate(world, "recordings", "set", "--group", "doors", "--of", "cam", "--of", "gate", "--keep", "9d")
     assert done.stdout == "group doors: of cam, gate, 9 d\n"
     (total,) = await recordings.totals(world.admin, "cam")

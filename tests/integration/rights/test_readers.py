@@ -128,12 +128,12 @@ async def test_readers_are_added_to_and_removed_from_a_running_server(tmp_path: 
     async with Stack(tmp_path, {}, port=0) as stack:
         await others.connect(stack.server.settings)
         await others.still_work("before")
-        reply = await asyncio.to_thread(
-            tidegate, tmp_path, "reader", "add", "desk", "--kind", "alerts", "--camera", "yard"
-        )
-        assert "reader desk: reads events.alerts.yard, from now on" in reply.stdout
-        assert "there is no camera 'yard'" in reply.stderr
+        add = (tidegate, tmp_path, "reader", "add", "desk", "--kind", "alerts", "--camera", "yard")
         file = tmp_path / "secrets/reader-desk"
+        unknown = await asyncio.to_thread(*add, check=False)
+        assert unknown.returncode == 1 and "there is no camera 'yard'" in unknown.stderr and not file.exists()
+        reply = await asyncio.to_thread(*add, "--force")
+        assert "reader desk: reads events.alerts.yard, from now on" in reply.stdout
         assert file.stat().st_mode & 0o777 == 0o600 and str(file) in reply.stdout
         settings = BusSettings(nats_url=stack.server.url, nats_user="reader-desk", nats_password=file.read_text())
         for camera in ("yard", "lobby"):
