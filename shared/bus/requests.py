@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from typing import TypeAlias, TypeVar
@@ -54,7 +55,7 @@ async def serve(
     them.
     """
     service = await micro.add_service(
-        client, name=name, version=version("tidegate"), description=description, metadata=dict(metadata or {})
+        client, name=name, version=semantic(version("tidegate")), description=description, metadata=dict(metadata or {})
     )
     for endpoint, (subject, handler) in endpoints.items():
         for n in range(parallel):
@@ -64,6 +65,11 @@ async def serve(
                 name=part, subject=subject, handler=answering if waiting is None else _in_tasks(answering, waiting)
             )
     return service
+
+
+def semantic(version: str) -> str:
+    """Return a version of Python's form in the form that NATS demands: 0.3.0-dev.0 for 0.3.0.dev0."""
+    return re.sub(r"\.?(dev|rc)(\d+)$", r"-\1.\2", version)
 
 
 async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float) -> Msg:

@@ -250,6 +250,17 @@ def _exists(words: list[str]) -> bool:
     return all(word.partition("=")[0] in options for word in rest if re.match(r"--?[a-z]", word))
 
 
+def test_no_page_or_remedy_asks_a_package_index_for_our_name() -> None:
+    """The name may belong to another project there."""
+    sources = [path for folder in ("services", "shared", "tidegate") for path in (ROOT / folder).rglob("*.py")]
+    texts = _current() | {str(path.relative_to(ROOT)): path.read_text() for path in sources}
+    asked = {
+        name: set(re.findall(r"\b(?:install|inject|uvx|--from)\b.*[\s'\"]tidegate\[", text))
+        for name, text in texts.items()
+    }
+    assert _failing(asked) == {}
+
+
 def test_every_named_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name, text in _current().items():

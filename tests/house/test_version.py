@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from nats.micro.service import SEMVER_REGEX
 from packaging.version import Version
 
+from shared.bus import requests
 from tests.support.paths import ROOT
 from tools.release import version
 
@@ -40,6 +42,13 @@ def test_the_changelog_s_newest_section_is_of_the_version() -> None:
     present, (newest, *older) = version.of(ROOT), version.sections(ROOT)
     assert newest == (present if version.is_final(present) else "")
     assert Version(older[0]) < Version(present)
+
+
+def test_nats_takes_every_version_of_ours() -> None:
+    """A micro service of another form does not start."""
+    for one in (version.of(ROOT), "1.2.3", "1.2.3rc1", "1.2.3.dev0"):
+        assert SEMVER_REGEX.match(requests.semantic(one)), one
+    assert [requests.semantic(v) for v in ("1.2.3", "1.2.3.dev0")] == ["1.2.3", "1.2.3-dev.0"]
 
 
 @pytest.fixture

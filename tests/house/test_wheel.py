@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,27 @@ def test_doctor_finds_nothing_bad(installed: Path, folder: Path) -> None:
 
 def test_simulate_finds_its_scaled_object(installed: Path, folder: Path) -> None:
     assert "demand" in tidegate(installed, folder, "simulate", "--trace", "ramp", "--service-rate", "2", "--hours", "1")
+
+
+def test_the_printed_command_installs_what_up_lacks(
+    built: tuple[Path, Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment has the wheel without extras, and no pip, as those of uv."""
+    bin_ = tmp_path / "venv" / "bin"
+    run([uv(), "venv", "--python", sys.executable, str(bin_.parent)])
+    install = [uv(), "pip", "install", "--python", str(bin_ / "python")]
+    run([*install, "--require-hashes", "-r", str(ROOT / "requirements" / "base.txt")])
+    run([*install, "--no-deps", str(built[1])])
+    refused = subprocess.run(
+        [bin_ / "tidegate", "up"], cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+    )
+    sentence, remedy = refused.stderr.split("installed: ")
+    assert (refused.returncode, sentence) == (1, "tidegate: 'tidegate up' needs server, cv, which are not ")
+    assert remedy.startswith("uv pip install --python ") and f"{built[1]}[up]" in remedy
+    monkeypatch.setenv("UV_CONSTRAINT", str(ROOT / "requirements" / "demo.txt"))
+    run([uv(), *shlex.split(remedy)[1:]])
+    with up(bin_, folder):
+        tidegate(bin_, folder, "camera", "list")
 
 
 def test_up_detects_in_a_file_and_ends_cleanly(installed: Path, folder: Path) -> None:

@@ -14,6 +14,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.console.now.services import OneService
+from shared.bus.requests import semantic
 from shared.contract import catalog, names
 from shared.runtime.plain import plain
 
@@ -72,7 +73,8 @@ async def versions(client: Client, workers: list[RunningService]) -> Versions:
     discovered = await asyncio.gather(*(_discover(client, s) for s in _discoverable()))
     found = {(one.service, one.replica): one for answers in discovered for one in answers}
     return Versions(
-        console=version("tidegate"),
+        # As services report theirs, so that equal versions read equal.
+        console=semantic(version("tidegate")),
         python=platform.python_version(),
         server=_server(client, "version"),
         server_name=_server(client, "server_name"),

