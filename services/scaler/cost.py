@@ -15,7 +15,6 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler.live.heartbeats import Heartbeats
 
-
 # Above this share of the requested time without a process, the rest is no measure of what the work costs.
 DOWN = 0.05
 
