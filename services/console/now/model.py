@@ -99,8 +99,8 @@ AttentionKind = Literal["server", "scaler", "expired", "late", "missing", "camer
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that needs attention. service, camera: of which; a process is named by its replica. amount: seconds, messages or segments. reason: the
-    text of the process that reports it.
+    """Something that needs attention. service, camera: of which; a process is named by its replica. amount: seconds,
+    messages or segments. reason: the text of the process that reports it.
     """
 
     kind: AttentionKind

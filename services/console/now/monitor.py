@@ -31,6 +31,7 @@ from services.console.now.services import OneService
 from services.console.web.alike import alike
 from shared.client import explain
 from shared.contract import names
+from shared.runtime import problems
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
