@@ -86,7 +86,8 @@ class Connection(Client):
         self._raises_denials = raises_denials
         self._requests: deque[tuple[str, str]] = deque(maxlen=_MOST_REQUESTS)
         self._denied: asyncio.Queue[Denied] = asyncio.Queue()
-        self._optional: set[str] = set()
+        self._optional: dict[str, str] = {}
+        self.forgone: set[str] = set()
         self._seal = seal
         self._certificates = certificates
         self._password = password
@@ -161,8 +162,8 @@ class Connection(Client):
         await super()._process_err(err_msg)
 
     def forgo(self, *subjects: str) -> None:
-        """Do without these subscriptions if the server denies them."""
-        self._optional |= {subject.lower() for subject in subjects}
+        """Do without these subscriptions if the server denies them: then they are in `forgone`."""
+        self._optional |= {subject.lower(): subject for subject in subjects}
 
     @contextlib.asynccontextmanager
     async def denials_raised(self) -> AsyncIterator[None]:
@@ -185,6 +186,7 @@ class Connection(Client):
         """Raise Denied where the request was made. lowered: its subject, in lower case."""
         user = str(self.options.get("user") or "")
         if subscribes and lowered in self._optional:
+            self.forgone.add(self._optional[lowered])
             return
         if subscribes:
             subjects = (sub.subject for sub in self._subs.values() if sub.subject.lower() == lowered)

@@ -4,7 +4,7 @@
 |---|---|
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
-| `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see events and tracks |
+| `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
     },
     "See": {
+        "status": CommandInfo("Show what is wrong, cameras, services and room.", "server"),
         "watch": CommandInfo("Print events as they arrive.", "analytics"),
         "find": CommandInfo("Find moments by text, image or label.", "search"),
         "clip": CommandInfo("Save a camera's video of a time range.", "server"),
@@ -155,6 +156,7 @@ def tidegate() -> None:
     Run a demo:             tidegate demo
     Run it on this machine: tidegate up
     Add a camera:           tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
+    See what is wrong:      tidegate status
     Print its events:       tidegate watch
     Find a moment:          tidegate find "a man on a bicycle" --since 1h
     Ask about the video:    tidegate ask "is the door open?" --camera lobby

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 from rich.console import Console
 
+from shared.bus.client import Denied
 from shared.client import copying
 from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
@@ -264,6 +265,9 @@ async def streams(data: Path) -> list[Finding]:
         findings += await _copying(client)
         if not os.environ.get("NATS_URL"):
             findings += await _growth(client, data)
+    except Denied as e:
+        denied, _, remedy = str(e).partition(": ")
+        findings.append(Finding("streams", "note", denied, remedy))
     finally:
         await client.close()
     return findings

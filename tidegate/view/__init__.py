@@ -8,6 +8,7 @@
 | `events`, `moments` | events and found moments, for users |
 | `findings` | results of checks and their remedies |
 | `policies`, `audit` | the cost of each scaling policy; an audit in words |
+| `status`, `status_screen` | what is wrong and what runs, in one reading; its screen |
 | `monitor`, `terminal` | the present state; its live view |
 | `up`, `workers` | the stack and its live view; the pools of one machine |
 """
