@@ -16,6 +16,8 @@ from shared.runtime.plain import plain
 
 # Characters of a text: both truncate or refuse much longer ones.
 MOST_TEXT = 1000
+# ntfy makes a longer message an attachment.
+MOST_NTFY_BYTES = 4096
 # ntfy's: 1 is the lowest, 3 the default, 5 the highest.
 PRIORITIES = {"info": "3", "warning": "4", "critical": "5"}
 TAGS = {"info": "information_source", "warning": "warning", "critical": "rotating_light"}
@@ -38,7 +40,7 @@ def ntfy(outgoing: Outgoing) -> Outgoing:
         "priority": PRIORITIES[event.severity],
         "tags": TAGS[event.severity],
     }
-    return _with(outgoing, _text(event).encode(), headers)
+    return _with(outgoing, _text(event).encode()[:MOST_NTFY_BYTES].decode(errors="ignore").encode(), headers)
 
 
 # By the value of WEBHOOK_FORMAT.

@@ -55,7 +55,8 @@ def test_foreign_text_is_no_markup_and_no_header_and_has_a_limit() -> None:
     assert all(v.isascii() and v.isprintable() for v in out.headers.values())
     assert str(make_header(decode_header(out.headers["title"]))).startswith("Zaun")
     assert (out.headers["priority"], out.headers["tags"]) == ("5", "rotating_light")
-    assert len(formatted("ntfy", **evil).body.decode()) <= 2 * MOST_TEXT + 1
+    long = formatted("ntfy", condition="😀" * 200, reason="😀" * 1000).body
+    assert len(long.decode()) <= 2 * MOST_TEXT + 1 and 4000 < len(long) <= 4096
 
 
 def test_the_title_has_the_state_of_an_incident() -> None:
