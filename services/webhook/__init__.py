@@ -4,10 +4,11 @@
 |---|---|
 | `signature` | Standard Webhooks' signature |
 | `outgoing` | a message as a request: CloudEvents' headers around the unchanged event |
+| `formats` | the same for Slack and ntfy |
 | `settings`, `metrics` | settings from the environment; exported metrics |
 | `start`, `status` | where it begins, recorded once; how the endpoint does, for `tidegate webhook status` |
 | `endpoint` | one request, and the meaning of its response |
 | `sender` | events out of EVENTS, several in parallel; the outcome of each |
 
-`signature`, `outgoing`, `settings` and `metrics` are pure. See docs/how-to/webhook.md.
+`signature`, `outgoing`, `formats`, `settings` and `metrics` are pure. See docs/how-to/webhook.md.
 """

@@ -18,6 +18,7 @@ from nats.aio.client import Client
 
 from services.webhook import metrics
 from services.webhook.endpoint import Endpoint, Failed
+from services.webhook.formats import FORMATS
 from services.webhook.outgoing import Outgoing, kind_of, read
 from services.webhook.settings import WebhookSettings
 from services.webhook.start import Beginning
@@ -60,6 +61,7 @@ class Sender:
         self._running: set[asyncio.Task[Done]] = set()
         self._draining = False
         self._beginning = Beginning(client)
+        self._formatted = FORMATS[settings.webhook_format]
         status = Status(endpoint=endpoint.where, events=sorted(settings.kinds))
         self._status = StatusWriter(client, status)
         self._log = logger("webhook")
@@ -152,7 +154,7 @@ class Sender:
                 await self._in_flight.acknowledge(delivery, confirmed=False)
                 return "passed"
             try:
-                outgoing = read(delivery.subject, delivery.headers, delivery.data)
+                outgoing = self._formatted(read(delivery.subject, delivery.headers, delivery.data))
             except BadMessage as e:
                 return "passed" if await self._dead_letter(delivery, str(e)) else "again"
             if ask:

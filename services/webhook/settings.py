@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from msgspec import Meta
@@ -29,6 +29,10 @@ class WebhookSettings(BusSettings, frozen=True, kw_only=True):
         Meta(description="signs requests: whsec_<base64>, or plain text; WEBHOOK_SECRET_FILE reads it from a file"),
     ] = ""
     webhook_events: Annotated[str, Meta(description="alerts, incidents, or alerts,incidents")] = "alerts"
+    webhook_format: Annotated[
+        Literal["cloudevents", "slack", "ntfy"],
+        Meta(description="body of a request: the event itself, or a text for Slack or ntfy"),
+    ] = "cloudevents"
     webhook_timeout_s: Annotated[float, Meta(gt=0, le=300, description="most seconds that one request takes")] = 10.0
     webhook_parallel: Annotated[int, Meta(ge=1, le=256, description="most requests at once")] = 8
     webhook_give_up_s: Annotated[

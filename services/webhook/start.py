@@ -126,8 +126,6 @@ async def _record(client: Client, bucket: KeyValue, since: dt.datetime | None) -
     except (KeyWrongLastSequenceError, KeyNotFoundError):
         return None
     if consumer.num_pending and not is_older:
-        begins = (
-            "with events since WEBHOOK_SINCE" if since else "now: 'tidegate webhook since 1h' sends the last hour's"
-        )
-        logger("webhook").info(f"first start: it begins {begins}", waiting=consumer.num_pending)
+        begins = "at WEBHOOK_SINCE" if since else "now; 'tidegate webhook since 1h' sends the last hour too"
+        logger("webhook").info(f"a first start begins {begins}", waiting=consumer.num_pending)
     return new

@@ -100,10 +100,10 @@ WEBHOOK_ENTRY_BYTES = 4096
 # A lease names the process that holds it, and there is one per camera and process: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
-# Streams whose sequences are in ids and checkpoints. If one is lost while such ids remain, its successor starts above
-# all former sequences: from 1, a new segment's event would get a known id, and be dropped.
+# Streams whose sequences are in ids, checkpoints and the webhook's start. If one is lost while these remain, its
+# successor starts above all former sequences: from 1, a new segment's event would get a known id, and be dropped.
 _NAMED = (names.MEDIA, names.EVENTS, names.ALERTS)
-_NAMING = (*_NAMED, f"KV_{names.ANALYTICS}")
+_NAMING = (*_NAMED, f"KV_{names.ANALYTICS}", f"KV_{names.WEBHOOK}")
 
 # The server's integers end at 2**63, in nanoseconds for ages: these bounds are enough.
 MOST = 10**18

@@ -117,13 +117,15 @@ def test() -> None:
 
 async def _post(settings: WebhookSettings) -> None:
     from services.webhook.endpoint import Endpoint, Failed
+    from services.webhook.formats import FORMATS
     from services.webhook.outgoing import read
     from shared.contract import events, names
     from shared.runtime.errors import BusError
 
     event = _event()
     headers = events.headers(event, id=f"{TEST}/{uuid.uuid4()}", source=names.source(names.WEBHOOK))
-    outgoing = read(events.subject(event), headers | {"ce-tidegatetest": "true"}, events.encode(event))
+    whole = read(events.subject(event), headers | {"ce-tidegatetest": "true"}, events.encode(event))
+    outgoing = FORMATS[settings.webhook_format](whole)
     async with Endpoint(
         settings.url, credentials=settings.credentials, key=settings.key, timeout_s=settings.webhook_timeout_s
     ) as endpoint:
