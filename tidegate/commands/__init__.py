@@ -8,7 +8,8 @@
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
-| `accounts`, `cluster`, `setup`, `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
+| `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
+| `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "threshold": CommandInfo("Compute the lagThreshold of a ScaledObject.", "server"),
     },
     "Operate": {
+        "dashboards": CommandInfo("Configure Prometheus and Grafana for this machine.", "server"),
         "accounts": CommandInfo("Create passwords and accounts for your own server.", "server"),
         "cluster": CommandInfo("Prepare a Kubernetes cluster.", "server"),
         "setup": CommandInfo("Create or update streams, consumers and buckets.", "server"),

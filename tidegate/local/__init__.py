@@ -8,6 +8,7 @@
 | `encryption`, `recording_keys` | the keys of the server's store and of recordings |
 | `passwords`, `tenants`, `readers` | users of the server and their passwords; readers of EVENTS |
 | `layout` | the format version of a data directory |
+| `dashboards` | the configuration of a Prometheus and a Grafana |
 | `server`, `cluster` | an embedded nats-server, or three as a cluster |
 | `healing` | repairs: a restart of the server, a search index that is rebuilt |
 | `last_error` | why a process ended, by its log |

@@ -14,6 +14,7 @@ def _pods(component: str) -> Row:
     """Return the graphs of a component's pods. Pods of its parts, such as embed-queries, are included."""
     of = f'component=~"{component}(-.+)?"'
     pods = f'{_OURS}, pod=~"tidegate-{component}-.+"'
+    restarts = f'tidegate_worker_restarts_total{{{_OURS}, service=~"{component}(-.+)?"}}'
     return Row(
         "Pods",
         (
@@ -29,6 +30,10 @@ def _pods(component: str) -> Row:
                 (
                     f"sum by (pod) (increase(kube_pod_init_container_status_restarts_total{{{pods}}}[1h]))",
                     "{{pod}}, vLLM",
+                ),
+                (
+                    f"sum by (service) (increase({restarts}[1h]))",
+                    "{{service}}, by tidegate up",
                 ),
             ),
         ),

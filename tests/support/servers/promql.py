@@ -62,6 +62,11 @@ def selected(query: str) -> dict[str, set[str]]:
     return found
 
 
+def grouped(query: str) -> set[str]:
+    """The labels by which it groups or joins."""
+    return {label.strip() for found in _LISTS.findall(query) for label in found.split(",") if label.strip()}
+
+
 def _outside_of_texts(query: str) -> str:
     """The query with empty strings."""
     return _TEXT.sub('""', query)
@@ -75,7 +80,6 @@ def strangers(query: str, shown: str = "") -> list[str]:
     wrong += [
         f"{name} has no label {label}" for name, of in read.items() for label in of - metric_labels().get(name, of)
     ]
-    grouped = {label.strip() for found in _LISTS.findall(query) for label in found.split(",") if label.strip()}
     text = set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}|\$labels\.(\w+)", shown))
-    named = grouped | {one or other for one, other in text} - {"end"}
+    named = grouped(query) | {one or other for one, other in text} - {"end"}
     return wrong + [f"no metric in it has a label {label}" for label in sorted(named - labels)]

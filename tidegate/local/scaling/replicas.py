@@ -80,6 +80,8 @@ class Replicas:
         self._active: list[_Replica] = []
         self._draining: set[_Replica] = set()
         self._spent_s = 0.0
+        # A series that begins at 0 shows its first restart.
+        RESTARTS.labels(service)
         if log_dir:
             log_dir.mkdir(parents=True, exist_ok=True)
 
