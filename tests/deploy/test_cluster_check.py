@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.kube import cluster_faults, trigger_faults
 from tests.support.kube.checked_cluster import (
     Cluster,
     check,
@@ -19,12 +20,14 @@ from tests.support.kube.checked_cluster import (
     tidegate,
     whole,
 )
-from tests.support.kube.cluster_faults import FAULTS, WELL, Fault, kind_of
+from tests.support.kube.cluster_faults import WELL, Fault, kind_of
 from tests.support.kube.deploy_manifests import DEPLOY, PRODUCTS
 from tests.support.kube.kube_api import Document, KubeApi
 from tests.support.kube.kube_controllers import act
 
 __all__ = ["cluster", "jsz", "whole"]
+
+FAULTS = (*cluster_faults.FAULTS, *trigger_faults.FAULTS)
 
 pytestmark = [
     pytest.mark.foreign,

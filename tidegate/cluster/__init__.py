@@ -4,6 +4,7 @@
 |---|---|
 | `kubectl`, `monitor` | requests to a cluster, and to the monitoring port of its NATS |
 | `keda` | whether the cluster's KEDA knows every field of our ScaledObjects |
+| `triggers` | what each trigger of a ScaledObject asks for, and its mistakes |
 | `policies` | label selectors and NetworkPolicies, evaluated as Kubernetes does |
 | `state` | the state of a cluster, gathered once |
 | `checks` | the checks of that state, a line each; pure |

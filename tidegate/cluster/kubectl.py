@@ -39,10 +39,14 @@ class Kubectl:
         return shutil.which("kubectl") is not None
 
     def objects(self, kinds: str, namespace: str = "", selector: str = "") -> list[Document]:
-        """Return all of these kinds in a namespace, or cluster-wide. Raises NoAnswer if one may not be listed."""
+        """Return all of these kinds in a namespace, or cluster-wide, with the times of their changes.
+
+        Raises NoAnswer if one may not be listed.
+        """
         where = [f"--namespace={namespace}"] if namespace else ["--all-namespaces"]
         where += [f"--selector={selector}"] if selector else []
-        return list(_read(self._run("get", kinds, "--output=json", *where)).get("items") or [])
+        found = self._run("get", kinds, "--output=json", "--show-managed-fields", *where)
+        return list(_read(found).get("items") or [])
 
     def object(self, kind: str, name: str) -> Document:
         """Return one object of the whole cluster."""

@@ -24,6 +24,24 @@ _HERE = (
 )
 _CLUSTER = "nodes,namespaces,apiservices"
 _SCALED = "scaledobjects.keda.sh,triggerauthentications.keda.sh"
+# The kinds of each query, by its name.
+_KINDS = {
+    "objects": (
+        "Deployment",
+        "StatefulSet",
+        "Job",
+        "Pod",
+        "Service",
+        "ConfigMap",
+        "PersistentVolumeClaim",
+        "NetworkPolicy",
+        "HorizontalPodAutoscaler",
+    ),
+    "cluster": ("Node", "Namespace", "APIService"),
+    "ScaledObjects": ("ScaledObject", "TriggerAuthentication"),
+    "secrets": ("Secret",),
+}
+QUERY_OF = {kind: query for query, kinds in _KINDS.items() for kind in kinds}
 # The label in KEDA's chart and in its manifests.
 _OPERATOR = "app.kubernetes.io/name=keda-operator"
 _WORKERS = 8
@@ -41,18 +59,20 @@ class Cluster(msgspec.Struct, frozen=True):
     """The answers. unknown: the reasons of missing answers, by the query's name.
 
     objects: by kind, then name. secrets: names alone. jsz, varz: a page of each NATS server. wanted: the objects of an
-    overlay.
+    overlay. names: of the overlay's other kinds, and in other namespaces, by (kind, namespace).
     """
 
     namespace: str
     version: str = ""
     objects: Mapping[str, Mapping[str, Document]] = {}
     keda: Sequence[Document] = ()
+    keda_pods: Sequence[Document] = ()
     secrets: frozenset[str] = frozenset()
     jsz: Sequence[Document] = ()
     varz: Sequence[Document] = ()
     values: Sequence[Value] = ()
     wanted: Sequence[Document] = ()
+    names: Mapping[tuple[str, str], frozenset[str]] = {}
     unknown: Mapping[str, str] = {}
 
     def of(self, kind: str) -> Mapping[str, Document]:
@@ -80,8 +100,26 @@ def condition(document: Document, kind: str) -> Document:
     return next((dict(c) for c in found if c.get("type") == kind), {})
 
 
-def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluster:
-    """Gather the state. urls: of NATS' monitoring ports, if the API server can't proxy to them.
+def changed(document: Document, field: str) -> str:
+    """Return when a part of an object last changed, as Kubernetes writes a time; empty if it is not known.
+
+    field: `f:spec` or `f:data`.
+    """
+    entries = (document.get("metadata") or {}).get("managedFields") or []
+    return max((str(e.get("time") or "") for e in entries if field in (e.get("fieldsV1") or {})), default="")
+
+
+def namespace_of(document: Document, default: str) -> str:
+    return str((document.get("metadata") or {}).get("namespace") or default)
+
+
+def is_gathered(document: Document, namespace: str) -> bool:
+    """Return whether the queries of a namespace find the object."""
+    return document["kind"] in QUERY_OF and namespace_of(document, namespace) == namespace
+
+
+def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = (), wanted: Sequence[Document] = ()) -> Cluster:
+    """Gather the state. urls: of NATS' monitoring ports, if the API server can't proxy to them. wanted: an overlay.
 
     Raises NoAnswer if the API server is unreachable.
     """
@@ -95,9 +133,11 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
             "cluster": pool.submit(kubectl.objects, _CLUSTER),
             "ScaledObjects": pool.submit(kubectl.objects, _SCALED, namespace),
             "KEDA": pool.submit(kubectl.objects, "deployments", "", _OPERATOR),
+            "KEDA's pods": pool.submit(kubectl.objects, "pods", "", _OPERATOR),
             "definition": pool.submit(lambda: [kubectl.object("customresourcedefinitions", keda.CRD)]),
             "secrets": pool.submit(kubectl.names, "secrets", namespace),
         }
+        others = _others(kubectl, pool, namespace, wanted)
         found = {name: _answer(name, future, unknown) for name, future in futures.items()}
         objects = by_kind([*found["objects"], *found["cluster"], *found["ScaledObjects"], *found["definition"]])
         values = pool.submit(_values, kubectl, pool, namespace, objects)
@@ -110,12 +150,29 @@ def gather(kubectl: Kubectl, namespace: str, urls: Sequence[str] = ()) -> Cluste
             version=version,
             objects=objects,
             keda=found["KEDA"],
+            keda_pods=found["KEDA's pods"],
             secrets=frozenset(found["secrets"]),
             jsz=jsz,
             varz=varz,
             values=values.result(),
+            wanted=wanted,
+            names={key: frozenset(_answer(key[0], future, unknown)) for key, future in others.items()},
             unknown=unknown,
         )
+
+
+def _others(
+    kubectl: Kubectl, pool: ThreadPoolExecutor, namespace: str, wanted: Sequence[Document]
+) -> dict[tuple[str, str], Future[list[str]]]:
+    """Ask for the names of objects that the other queries do not find, by (kind, namespace)."""
+    found: dict[tuple[str, str], Future[list[str]]] = {}
+    for document in (d for d in wanted if not is_gathered(d, namespace)):
+        group, _, version = str(document.get("apiVersion")).rpartition("/")
+        kind = f"{document['kind']}.{version}.{group}" if group else document["kind"]
+        key = (document["kind"], namespace_of(document, namespace))
+        if key not in found:
+            found[key] = pool.submit(kubectl.names, kind, key[1])
+    return found
 
 
 def _answer(name: str, future: Future[Any], unknown: dict[str, str]) -> list[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 import yaml
 
 from shared.runtime.errors import SettingError
@@ -18,7 +19,12 @@ from tidegate.cluster.state import Cluster
 from tidegate.commands import Group
 from tidegate.commands.options import FOLDER, screen
 from tidegate.local import tenants
-from tidegate.view.inert import echo
+from tidegate.view.inert import echo, echo_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tidegate.view.findings import Finding
 
 
 @click.group(cls=Group)
@@ -70,6 +76,7 @@ def cluster_init(folder: Path, rotate: tuple[str, ...], tls: bool) -> None:
         until, renewed = (f"{day:%Y-%m-%d}" for day in (certificates.until, certificates.renewed_from))
         echo(f"certificates are valid until {until}: run this again from {renewed} on, which renews them")
     echo(f"next: kubectl apply --server-side -k {folder}, then an overlay of deploy/kubernetes/overlays")
+    echo("each service that KEDA scales begins with one replica, and so with its GPU: deploy/README.md, Apply it")
 
 
 def _with_names(text: str, names: list[str]) -> str:
@@ -88,20 +95,27 @@ def _with_names(text: str, names: list[str]) -> str:
     metavar="URL",
     help="URL of a NATS monitoring port. Default: through the API server. May be repeated.",
 )
-def cluster_check(overlay: Path | None, namespace: str, context: str, monitor: tuple[str, ...]) -> None:
+@click.option("--all", "everything", is_flag=True, help="In a terminal, list what is ok too, and not its number alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+def cluster_check(
+    overlay: Path | None, namespace: str, context: str, monitor: tuple[str, ...], everything: bool, as_json: bool
+) -> None:
     """Check a cluster with kubectl, and print remedies. The command changes nothing.
 
     \b
     All of it:              tidegate cluster check
     And whether an overlay is applied:
                             tidegate cluster check deploy/kubernetes/overlays/h100/demand
-    Only the problems:      tidegate cluster check | grep -v ^ok
+    For a script, a line each, by tabs or as JSON:
+                            tidegate cluster check | grep -v ^ok
+                            tidegate cluster check --json
 
-    It checks KEDA and its metrics, Secrets, the setup Job, NATS with its streams, GPUs, images, pods and network
-    policies. Exit code 1 means that Tidegate can't work. It does not read the values of Secrets.
+    It checks KEDA and its metrics, triggers, Secrets, the setup Job, NATS with its streams, GPUs, images, pods and
+    network policies. The first line is the first to mend: it names what follows from it. Exit code 1 means that
+    something is bad, or that the cluster can't be asked. It does not read the values of Secrets.
     """
     from tidegate.cluster import checks
-    from tidegate.view.findings import is_well, show
+    from tidegate.view.findings import is_well
     from tidegate.view.waiting import waited_for
 
     if not Kubectl.is_there():
@@ -110,13 +124,29 @@ def cluster_check(overlay: Path | None, namespace: str, context: str, monitor: t
 
     def gather_state() -> Cluster:
         manifests = list(yaml.safe_load_all(kubectl.built(overlay))) if overlay else []
-        found = state.gather(kubectl, namespace, monitor)
-        return msgspec.structs.replace(found, wanted=[d for d in manifests if d])
+        return state.gather(kubectl, namespace, monitor, [d for d in manifests if d])
 
     try:
         found = asyncio.run(waited_for(asyncio.to_thread(gather_state), "asking the cluster"))
     except NoAnswer as e:
         raise SettingError(f"{e}. Is kubectl's context the cluster's? kubectl config current-context") from None
     findings = checks.all_of(found)
-    show(findings, screen())
+    _show(findings, screen(), everything=everything, as_json=as_json)
     sys.exit(0 if is_well(findings) else 1)
+
+
+def _show(findings: Sequence[Finding], out: Console, *, everything: bool, as_json: bool) -> None:
+    """Print a line for each finding; in a terminal only the number of those that are ok."""
+    from tidegate.view.findings import show
+
+    if as_json:
+        for f in findings:
+            echo_json({"level": f.level, "what": f.what, "found": f.found, "remedy": f.remedy})
+        return
+    folds = out.is_terminal and not everything
+    shown = [f for f in findings if not folds or f.level != "ok"]
+    if shown:
+        show(shown, out)
+    if folds:
+        counts = [sum(f.level == level for f in findings) for level in ("bad", "note", "ok")]
+        echo("{} bad, {} to note, {} ok (--all lists them)".format(*counts), file=out.file)

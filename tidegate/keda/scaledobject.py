@@ -179,7 +179,7 @@ class JetStreamTrigger(_Trigger, frozen=True, kw_only=True):
 class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
     """A `metrics-api` trigger: the number at `value_location` of the page at `url`, which KEDA requests by HTTP.
 
-    auth_mode, unsafe_ssl: for KEDA's connection; ignored here.
+    auth_mode, unsafe_ssl, timeout: for KEDA's connection; ignored here.
     """
 
     url: Annotated[str, Meta(min_length=1)]
@@ -188,6 +188,7 @@ class MetricsApiTrigger(_Trigger, frozen=True, kw_only=True):
     activation_target_value: Annotated[float, Meta(ge=0)] = 0.0
     auth_mode: str = ""
     unsafe_ssl: bool = False
+    timeout: str = ""
 
 
 class PrometheusTrigger(_Trigger, frozen=True, kw_only=True):

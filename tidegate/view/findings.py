@@ -14,12 +14,16 @@ STYLES = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 class Finding(NamedTuple):
-    """level: ok, note (works without it) or bad. remedy: what to do; empty when ok."""
+    """level: ok, note (works without it) or bad. remedy: what to do; empty when ok.
+
+    causes: lines that explain this one while they are bad.
+    """
 
     what: str
     level: str
     found: str
     remedy: str = ""
+    causes: tuple[str, ...] = ()
 
 
 def show(findings: Sequence[Finding], out: Console) -> None:

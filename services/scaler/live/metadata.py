@@ -9,8 +9,9 @@ All values are strings, as in Kubernetes; times are seconds, or have one of the 
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -75,7 +76,9 @@ def parse(metadata: Mapping[str, str]) -> Query:
     entries = {k: v for k, v in metadata.items() if k not in KEDAS}
     service = entries.pop("service", "")
     if not service:
-        raise SettingError("metadata has no service: add one, such as service: cv")
+        near = difflib.get_close_matches("service", entries, n=1)
+        remedy = f"did you mean service by {near[0]}?" if near else "add one, such as service: cv"
+        raise SettingError(f"metadata has no service: {remedy}")
     _check_name("service", service)
     query = _cameras(entries) if service == INGEST else _demand(service, entries)
     if entries:
@@ -83,10 +86,15 @@ def parse(metadata: Mapping[str, str]) -> Query:
             ["bucket", "camerasPerReplica"] if service == INGEST else ["stream", "consumer", *_SETTINGS, "metricsUrl"]
         )
         key = min(entries)
-        raise SettingError(
-            f"metadata has the key {key}, which is not known: take one of {', '.join(supported)}, or remove it"
-        )
+        meant = _meant(key, supported) or f"take one of {', '.join(supported)}, or remove it"
+        raise SettingError(f"metadata has the key {key}, which is not known: {meant}")
     return query
+
+
+def _meant(word: str, choices: Iterable[str]) -> str:
+    """Return a question after the closest choice; empty if none is close."""
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.75)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def parse_url(url: str) -> Query:
@@ -153,6 +161,10 @@ def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:
     catalog_streams = {name: of for of, name in catalog.work_of(service)}
     consumers = _check_names("consumer", consumer or ",".join(catalog_streams) or service)
     if not (stream or catalog_streams):
+        scaled = [each.name for each in catalog.services() if catalog.work_of(each.name)]
+        if meant := _meant(service, [*scaled, INGEST]):
+            remedy = f"{meant} A service of your own needs the key stream"
+            raise SettingError(f"metadata key service is {service!r}, which is not known: {remedy}")
         raise SettingError(f"metadata has no stream: add the one that service {service} works on")
     streams = _check_names(
         "stream", stream or ",".join(catalog_streams.get(name, min(catalog_streams.values())) for name in consumers)

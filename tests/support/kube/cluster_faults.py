@@ -110,6 +110,10 @@ WELL = {
     "ScaledObjects": f"ScaledObject {CV}",
     f"metric s0-metric-api-demand of {CV}": f"metrics of {CV}",
     f"image tidegate:{VERSION}": "images",
+    f"trigger 0 of {CV}": f"triggers of {CV}",
+    f"trigger 1 of {CV}": f"triggers of {CV}",
+    "TriggerAuthentication tidegate-nats": "TriggerAuthentications",
+    "KEDA's copy of tidegate-nats": "TriggerAuthentications",
 }
 
 
@@ -158,9 +162,7 @@ FAULTS = (
         "no endpoints",
         "kubectl -n keda get pods",
     ),
-    Fault(
-        "overlay", "bad", drop("Deployment", "tidegate-analytics"), "Deployment tidegate-analytics", "kubectl apply -k"
-    ),
+    Fault("overlay", "bad", drop("Deployment", "tidegate-analytics"), "Deployment tidegate-analytics", "kubectl apply"),
     Fault(
         "Secret tidegate-nats-cv",
         "bad",
@@ -273,7 +275,7 @@ FAULTS = (
             lambda d: set_condition(d, "ScalingActive", "False", "FailedGetExternalMetric", "unable to get it"),
         ),
         "FailedGetExternalMetric: unable to get it",
-        "metrics",
+        "describe hpa",
     ),
     Fault(
         f"metric s0-metric-api-demand of {CV}",

@@ -168,8 +168,9 @@ def _handler(api: KubeApi) -> type[BaseHTTPRequestHandler]:
 
 
 def _got(api: KubeApi, path: str, query: dict[str, list[str]], as_table: bool) -> Any:
-    if path in api.pages:
-        page = api.pages[path]
+    selected = f"{path}?{','.join(query.get('labelSelector', []))}"
+    if path in api.pages or selected in api.pages:
+        page = api.pages.get(selected, api.pages.get(path))
         page = page() if callable(page) else page
         if isinstance(page, str):
             raise _Refusal(503, "ServiceUnavailable", page)

@@ -64,7 +64,9 @@ def install_keda(api: KubeApi) -> None:
     }
     meta = {"name": "keda-operator", "namespace": "keda", "labels": labels}
     status = {"replicas": 1, "readyReplicas": 1}
-    api.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec, "status": status})
+    operator = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec, "status": status}
+    api.put(operator)
+    api.put(pod(operator, 0))
     api.put(definition())
     service = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
     api.put(

@@ -13,6 +13,10 @@ LEAST = (1, 29)
 # The namespace that the NetworkPolicies admit.
 HOME = "keda"
 EXTERNAL = "v1beta1.external.metrics.k8s.io"
+# kubectl's message for a kind that the API server does not know.
+NO_KIND = "doesn't have a resource type"
+# The names of two lines that explain others.
+OPERATOR, METRICS = "KEDA's operator", "external metrics"
 INSTALL = "helm install keda kedacore/keda --namespace keda --create-namespace"
 
 
@@ -26,10 +30,9 @@ def remedy_of(why: str, otherwise: str) -> str:
 
 def unanswered(cluster: Cluster) -> list[Finding]:
     """Return a line for each check without data: its silence must not pass for health."""
-    # These have lines of their own below.
-    unanswered_queries = {
-        n: why for n, why in cluster.unknown.items() if n not in ("NATS", "NATS memory", "definition", "ScaledObjects")
-    }
+    # These have lines of their own below, and so do objects of a kind that the API server does not know.
+    elsewhere = ("NATS", "NATS memory", "definition", "ScaledObjects")
+    unanswered_queries = {n: why for n, why in cluster.unknown.items() if n not in elsewhere and NO_KIND not in why}
     return [Finding(name, "bad" if name == "objects" else "note", why, MAY) for name, why in unanswered_queries.items()]
 
 
@@ -56,16 +59,16 @@ def keda_runs(cluster: Cluster) -> list[Finding]:
     if "KEDA" in cluster.unknown:
         return []
     if not cluster.keda:
-        return [Finding("KEDA's operator", "bad", "runs nowhere", f"install it: {INSTALL}")]
+        return [Finding(OPERATOR, "bad", "runs nowhere", f"install it: {INSTALL}")]
     at = cluster.keda[0]["metadata"]["namespace"]
     ready, wanted = ((cluster.keda[0].get("status") or {}).get(k) or 0 for k in ("readyReplicas", "replicas"))
     if at != HOME:
         remedy = f"put {at} for {HOME} into the policies nats and tidegate-scaler, in your overlay"
-        return [Finding("KEDA's operator", "bad", f"in the namespace {at}: policies let {HOME} alone ask", remedy)]
+        return [Finding(OPERATOR, "bad", f"in the namespace {at}: policies let {HOME} alone ask", remedy)]
     if not ready:
         remedy = f"kubectl -n {at} describe pods, and logs deployment/{cluster.keda[0]['metadata']['name']}"
-        return [Finding("KEDA's operator", "bad", f"0 of {wanted or 1} ready", remedy)]
-    return [Finding("KEDA's operator", "ok", f"{ready} of {wanted} ready in {at}")]
+        return [Finding(OPERATOR, "bad", f"0 of {wanted or 1} ready", remedy)]
+    return [Finding(OPERATOR, "ok", f"{ready} of {wanted} ready in {at}")]
 
 
 def external_metrics(cluster: Cluster) -> list[Finding]:
@@ -74,14 +77,14 @@ def external_metrics(cluster: Cluster) -> list[Finding]:
         return []
     service = cluster.of("APIService").get(EXTERNAL)
     if service is None:
-        return [Finding("external metrics", "bad", f"no APIService {EXTERNAL}", f"install KEDA whole: {INSTALL}")]
+        return [Finding(METRICS, "bad", f"no APIService {EXTERNAL}", f"install KEDA whole: {INSTALL}")]
     behind = (service.get("spec") or {}).get("service") or {}
     at = f"{behind.get('namespace', '')}/{behind.get('name', '')}"
     if "keda" not in str(behind.get("name", "")):
         remedy = "a cluster has one: take the other adapter's away, and let KEDA serve its metrics"
-        return [Finding("external metrics", "bad", f"{at} serves them, and not KEDA", remedy)]
+        return [Finding(METRICS, "bad", f"{at} serves them, and not KEDA", remedy)]
     available = condition(service, "Available")
     if available.get("status") != "True":
         message = str(available.get("message") or available.get("reason") or "not available")
-        return [Finding("external metrics", "bad", message, f"kubectl -n {behind.get('namespace')} get pods,endpoints")]
-    return [Finding("external metrics", "ok", f"by {at}")]
+        return [Finding(METRICS, "bad", message, f"kubectl -n {behind.get('namespace')} get pods,endpoints")]
+    return [Finding(METRICS, "ok", f"by {at}")]

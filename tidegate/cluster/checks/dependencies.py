@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from tidegate.cluster import state
+from tidegate.cluster.checks.base import NO_KIND
 from tidegate.cluster.kubectl import Document
 from tidegate.cluster.state import Cluster, template
 from tidegate.view.findings import Finding
 
 
 def applied(cluster: Cluster) -> list[Finding]:
-    """Find objects of the overlay that the cluster lacks, of the gathered kinds."""
-    wanted = [d for d in cluster.wanted if d["kind"] in cluster.objects and _is_here(cluster, d)]
-    if not cluster.wanted or "objects" in cluster.unknown:
+    """Find objects of the overlay that the cluster lacks. A missing right to look has a line of its own."""
+    if not cluster.wanted:
         return []
+    homes = {d["metadata"]["namespace"] for d in cluster.wanted if d["metadata"].get("namespace")}
+    if homes and cluster.namespace not in homes:
+        remedy = f"check that one: --namespace {min(homes)}"
+        return [Finding("overlay", "bad", f"it is for the namespace {', '.join(sorted(homes))}", remedy)]
     # A Job of setup expires a day after it has ended; it has a line of its own.
-    lost = [
-        f"{d['kind']} {d['metadata']['name']}"
-        for d in wanted
-        if d["kind"] != "Job" and d["metadata"]["name"] not in cluster.of(d["kind"])
-    ]
-    lost += sorted({d["kind"] for d in cluster.wanted if d["kind"] == "ScaledObject"} - set(cluster.objects))
+    wanted = [d for d in cluster.wanted if d["kind"] != "Job" and not _is_unknown(cluster, d)]
+    lost: dict[str, list[str]] = {}
+    for document in wanted:
+        if document["metadata"]["name"] not in _names(cluster, document):
+            lost.setdefault(document["kind"], []).append(document["metadata"]["name"])
     if lost:
-        return [Finding("overlay", "bad", f"not there: {', '.join(lost)}", "apply it: kubectl apply -k")]
-    return [Finding("overlay", "ok", f"all {len(wanted)} objects of it that are looked at")]
+        listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in sorted(lost.items()))
+        found = f"{sum(map(len, lost.values()))} of {len(wanted)} objects are not there: {listed}"
+        return [Finding("overlay", "bad", found, "apply it: kubectl apply --server-side -k, and its folder")]
+    return [Finding("overlay", "ok", f"all {len(wanted)} objects of it are there")]
 
 
-def _is_here(cluster: Cluster, document: Document) -> bool:
-    return (document["metadata"].get("namespace") or cluster.namespace) == cluster.namespace
+def _is_unknown(cluster: Cluster, document: Document) -> bool:
+    """Return whether the query for the object failed. A server without its kind does not have the object."""
+    kind = document["kind"]
+    query = state.QUERY_OF[kind] if state.is_gathered(document, cluster.namespace) else kind
+    return query in cluster.unknown and not (query == kind and NO_KIND in cluster.unknown[kind])
+
+
+def _names(cluster: Cluster, document: Document) -> Collection[str]:
+    kind, home = document["kind"], state.namespace_of(document, cluster.namespace)
+    if (kind, home) in cluster.names:
+        return cluster.names[kind, home]
+    return cluster.secrets if kind == "Secret" else cluster.of(kind)
 
 
 def references(cluster: Cluster) -> list[Finding]:
@@ -36,7 +52,7 @@ def references(cluster: Cluster) -> list[Finding]:
         return []
     wanted: dict[tuple[str, str], set[str]] = {}
     for name, workload in cluster.ours().items():
-        for kind, referred in _named(template(workload).get("spec") or {}):
+        for kind, referred in named(template(workload).get("spec") or {}):
             wanted.setdefault((kind, referred), set()).add(name)
     there = {"ConfigMap": set(cluster.of("ConfigMap")), "Secret": set(cluster.secrets)}
     unseen = "secrets" in cluster.unknown
@@ -63,7 +79,7 @@ def _remedy(kind: str, name: str) -> str:
     return "deploy/README.md says what it holds" if kind == "Secret" else "apply the overlay again"
 
 
-def _named(spec: Document) -> Iterator[tuple[str, str]]:
+def named(spec: Document) -> Iterator[tuple[str, str]]:
     """Yield (kind, name) of the objects that a pod can't start without."""
     for volume in spec.get("volumes") or []:
         sources = [volume, *((volume.get("projected") or {}).get("sources") or [])]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tidegate.cluster.checks.base import HOME as KEDA
+from tidegate.cluster.checks.streams import unserved_port
 from tidegate.cluster.kubectl import Document
 from tidegate.cluster.monitor import CONFIG, namespace_of
 from tidegate.cluster.policies import Peer, Policies
@@ -65,7 +66,9 @@ def _wanted(cluster: Cluster) -> Iterator[Connection]:
             pod = _pod(cluster, workload)
             if pod.labels.get("app.kubernetes.io/name") == "tidegate" and not _is_idle(pod):
                 yield Connection(pod, nats, client, f"{name} to NATS")
-        yield Connection(keda, nats, monitoring, "KEDA to NATS' monitoring port")
+        # A port that nothing serves is the ConfigMap's mistake, and not the policies'.
+        if not unserved_port(cluster, _config(cluster).get("monitoring", "")):
+            yield Connection(keda, nats, monitoring, "KEDA to NATS' monitoring port")
     if scaler := cluster.ours().get(SCALER):
         pod = _pod(cluster, scaler)
         yield Connection(keda, pod, pod.ports.get("http", 0), "KEDA to the scaler")
@@ -86,9 +89,13 @@ def _unwanted(cluster: Cluster) -> Iterator[Connection]:
             yield Connection(who, pod, pod.ports.get("http", 0), f"{text} to the scaler")
 
 
+def _config(cluster: Cluster) -> Document:
+    return cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+
+
 def _ports(cluster: Cluster) -> tuple[int, int]:
     """Return the ports of clients, and of monitoring, from the ConfigMap that pods and KEDA read."""
-    config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+    config = _config(cluster)
     found = [str(config.get(key, "")).rpartition(":")[2] for key in ("url", "monitoring")]
     client, monitoring = (int(port) if port.isdigit() else 0 for port in found)
     return client, monitoring
@@ -96,7 +103,7 @@ def _ports(cluster: Cluster) -> tuple[int, int]:
 
 def _nats(cluster: Cluster) -> Peer | None:
     """Return a NATS server of the namespace, of any origin."""
-    config = cluster.of("ConfigMap").get(CONFIG, {}).get("data") or {}
+    config = _config(cluster)
     address = str(config.get("monitoring", ""))
     spec = cluster.of("Service").get(address.partition(".")[0], {}).get("spec") or {}
     if namespace_of(address) != cluster.namespace or not spec.get("selector"):

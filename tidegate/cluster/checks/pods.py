@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tidegate.cluster import triggers
+from tidegate.cluster.checks.dependencies import named
+from tidegate.cluster.checks.streams import STREAMS
 from tidegate.cluster.kubectl import Document
 from tidegate.cluster.state import Cluster, condition, labels, template
 from tidegate.view.findings import Finding
@@ -36,34 +39,62 @@ def running(cluster: Cluster) -> list[Finding]:
     for name, workload in sorted(cluster.ours().items()):
         wanted = int((workload.get("spec") or {}).get("replicas", 1))
         ready = int((workload.get("status") or {}).get("readyReplicas") or 0)
-        if ready >= wanted:
-            found.append(Finding(name, "ok", f"{ready} ready" if wanted else "no replica wanted"))
-            continue
-        why, remedy = _reason(cluster, name, workload)
-        found.append(Finding(name, "bad", f"{ready} of {wanted} ready: {why}", remedy))
+        if not wanted:
+            found.append(_stopped(cluster, name, workload))
+        elif ready >= wanted:
+            found.append(Finding(name, "ok", f"{ready} ready"))
+        else:
+            why, remedy, causes = _reason(cluster, name, workload)
+            found.append(Finding(name, "bad", f"{ready} of {wanted} ready: {why}", remedy, causes))
     return found
 
 
-def _reason(cluster: Cluster, name: str, workload: Document) -> tuple[str, str]:
-    """Return why its pods are not ready, and the remedy."""
+def _stopped(cluster: Cluster, name: str, workload: Document) -> Finding:
+    """Describe a workload of no replica: KEDA's doing, the overlay's, or a person's."""
+    scaled = [(d["spec"].get("scaleTargetRef") or {}).get("name") for d in cluster.of("ScaledObject").values()]
+    manifest = next((d for d in cluster.wanted if d["kind"] == workload["kind"] and _name(d) == name), {})
+    if name in scaled or (manifest.get("spec") or {}).get("replicas") == 0:
+        return Finding(name, "ok", "no replica wanted")
+    count = (manifest.get("spec") or {}).get("replicas", 1)
+    remedy = f"kubectl -n {cluster.namespace} scale {workload['kind'].lower()} {name} --replicas={count}"
+    users = [n for n, d in sorted(cluster.of("ScaledObject").items()) if any(map(triggers.asks_scaler, triggers.of(d)))]
+    if name == triggers.SCALER and users:
+        return Finding(name, "bad", f"0 replicas, and KEDA asks it for {', '.join(users)}", remedy)
+    return Finding(name, "note", "0 replicas: nothing of it runs", remedy, ("NATS",) if name == "nats" else ())
+
+
+def _name(document: Document) -> str:
+    return str(document["metadata"]["name"])
+
+
+def _reason(cluster: Cluster, name: str, workload: Document) -> tuple[str, str, tuple[str, ...]]:
+    """Return why its pods are not ready, the remedy, and the lines that may explain it."""
     kubectl = f"kubectl -n {cluster.namespace}"
+    kind = workload["kind"].lower()
     selector = (workload.get("spec") or {}).get("selector", {}).get("matchLabels") or {}
     pods = {n: p for n, p in cluster.of("Pod").items() if selector.items() <= labels(p).items()}
     if not pods:
-        return (
-            "it has no pod",
-            f"{kubectl} describe {workload['kind'].lower()} {name}: a quota, or a policy of admission?",
-        )
+        return "it has no pod", f"{kubectl} describe {kind} {name}: a quota, or a policy of admission?", ()
+    inputs = _inputs(workload)
     for pod, document in sorted(pods.items()):
         placed = condition(document, "PodScheduled")
         if placed.get("status") == "False":
             message = str(placed.get("message") or placed.get("reason"))
-            return message, "add a node, or see whether the autoscaler of nodes does: docs/how-to/nodes.md"
+            remedy = "add a node, or see whether the autoscaler of nodes does: docs/how-to/nodes.md"
+            return message, remedy, (f"GPUs for {name}",)
         for status in _statuses(document):
             if why := _trouble(status):
-                return why, f"{kubectl} describe pod {pod}; {kubectl} logs {pod} -c {status['name']} --previous"
-    logs = f"{kubectl} logs {workload['kind'].lower()}/{name}"
-    return "its pods start, or wait for NATS, streams or weights", f"{logs} says what /readyz waits for"
+                logs = f"{kubectl} logs {pod} -c {status['name']} --previous"
+                return why, f"{kubectl} describe pod {pod}; {logs}", inputs
+    remedy = f"{kubectl} logs {kind}/{name} says what /readyz waits for"
+    bus = () if labels(workload).get("app.kubernetes.io/name") == "nats" else ("NATS", "setup", STREAMS)
+    return "its pods start, or wait for NATS, streams or weights", remedy, (*inputs, *bus)
+
+
+def _inputs(workload: Document) -> tuple[str, ...]:
+    """Return the names of the lines about its images, Secrets and ConfigMaps."""
+    referred = [f"{kind} {name}" for kind, name in named(template(workload).get("spec") or {})]
+    return (*referred, *(f"image {container['image']}" for container in _containers(workload)))
 
 
 def _trouble(status: Document) -> str:

@@ -11,6 +11,8 @@ from tidegate.cluster.state import Cluster, condition, labels
 from tidegate.view.findings import Finding
 
 COPIES = "STREAM_REPLICAS"
+# The name of the line of streams and consumers.
+STREAMS = "streams"
 
 
 def setup(cluster: Cluster) -> list[Finding]:
@@ -48,6 +50,10 @@ def servers(cluster: Cluster) -> list[Finding]:
     if service not in cluster.of("Service"):
         remedy = "add the component kubernetes/nats to the overlay, or write the address of yours into base/nats.yaml"
         return [Finding("NATS", "bad", f"no Service {service}", remedy)]
+    for key in ("monitoring", "url"):
+        if lost := unserved_port(cluster, str(config.get(key, ""))):
+            remedy = f"correct its {key} in the overlay: KEDA and pods read the address there"
+            return [Finding("NATS", "bad", f"ConfigMap {CONFIG} has {key} {config[key]}, and {lost}", remedy)]
     selector = (cluster.of("Service")[service].get("spec") or {}).get("selector") or {}
     pods = [p for p in cluster.of("Pod").values() if selector.items() <= labels(p).items()]
     ready = sum(condition(p, "Ready").get("status") == "True" for p in pods)
@@ -58,6 +64,17 @@ def servers(cluster: Cluster) -> list[Finding]:
     level = "ok" if ready == len(pods) else "note"
     remedy = "" if level == "ok" else f"kubectl -n {cluster.namespace} get pods -l app.kubernetes.io/name=nats -o wide"
     return [Finding("NATS", level, f"{ready} of {len(pods)} servers ready", remedy)]
+
+
+def unserved_port(cluster: Cluster, address: str) -> str:
+    """Return why its port is not served by the Service of our namespace; empty if it is, or is not known."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    service = host.partition(".")[0]
+    spec = cluster.of("Service").get(service, {}).get("spec") or {}
+    ports = sorted(str(p.get("port")) for p in spec.get("ports") or [])
+    if namespace_of(host + ":") != cluster.namespace or not ports or port in ports:
+        return ""
+    return f"Service {service} serves {', '.join(ports)}"
 
 
 def memory(cluster: Cluster) -> list[Finding]:
@@ -87,7 +104,7 @@ def there(cluster: Cluster) -> list[Finding]:
         home = namespace_of(str(config.get("monitoring", ""))) or cluster.namespace
         ask = f"kubectl -n {home} port-forward pod/nats-0 8222, and beside it"
         remedy = f"{ask} tidegate cluster check --monitor http://127.0.0.1:8222"
-        return [Finding("streams", "note", f"not seen: {cluster.unknown['NATS']}", remedy)]
+        return [Finding(STREAMS, "note", f"not seen: {cluster.unknown['NATS']}", remedy, ("NATS",))]
     if not cluster.jsz:
         return []
     limits = topology.TopologySettings()
@@ -103,13 +120,18 @@ def there(cluster: Cluster) -> list[Finding]:
         f"kubectl -n {cluster.namespace} delete job -l app.kubernetes.io/component=setup, and apply the overlay again"
     )
     if lost:
-        return [Finding("streams", "bad", f"missing: {', '.join(sorted(lost))}", remedy)]
+        return [Finding(STREAMS, "bad", f"missing: {', '.join(sorted(lost))}", remedy, ("setup",))]
     alone = sorted(s for s in wanted if _copies(existing[s]) == 1)
     count = f"{len(wanted)} streams and {sum(map(len, wanted.values()))} consumers"
     if alone and len(cluster.jsz) > 1:
         found = f"{count}; on one server alone: {', '.join(alone)}"
-        return [Finding("streams", "note", found, f"{COPIES}=3 in the Job of setup; {remedy}")]
-    return [Finding("streams", "ok", count)]
+        return [Finding(STREAMS, "note", found, f"{COPIES}=3 in the Job of setup; {remedy}")]
+    return [Finding(STREAMS, "ok", count)]
+
+
+def existing_consumers(cluster: Cluster) -> set[tuple[str, str]]:
+    """Return each (stream, consumer) of NATS; empty if it was not seen."""
+    return {(name, consumer) for name, stream in _streams(cluster).items() for consumer in _consumers(stream)}
 
 
 def _streams(cluster: Cluster) -> dict[str, Document]:
