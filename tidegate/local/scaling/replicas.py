@@ -97,6 +97,11 @@ class Replicas:
         return self._spent_s + sum(r.age_s for r in living)
 
     @property
+    def failure(self) -> str:
+        """The last words of a replica that has died and is not healthy again; empty if there is none."""
+        return next((r.failure for r in self._active if r.failure and r.age_s < self.healthy_s), "")
+
+    @property
     def names(self) -> list[str]:
         """Names of the requested replicas, the oldest first."""
         return [r.name for r in self._active]
@@ -143,6 +148,7 @@ class _Replica:
         self._log_path = pool.log_dir / f"{name}.log"
         self._started: float | None = None
         self.pid: int | None = None
+        self.failure = ""
         self._crashes = 0
         self.task = asyncio.create_task(self._keep(), name=name)
 
@@ -223,8 +229,10 @@ class _Replica:
 
     def _report(self, code: int | None, lived_s: float, offset: int) -> None:
         """Log how a process ended unexpectedly."""
+        last = self._tail(offset)
+        self.failure = f"{self.name} exited with code {code} after {lived_s:.0f} s" + (f" ({last[-1]})" if last else "")
         facts = {"replica": self.name, "code": code, "lived_s": round(lived_s, 1), "log": str(self._log_path)}
-        last_lines = "\n".join(self._tail(offset))
+        last_lines = "\n".join(last)
         if code == BAD_CONFIGURATION:
             log.error("worker can't run as it is configured: correct what it says", **facts, last_lines=last_lines)
         else:
