@@ -21,6 +21,8 @@ from tidegate.view.inert import echo_json, one_line
 
 # An older query is not current: KEDA polls every 30 s by default.
 CURRENT_S = 60.0
+# The kinds of scaler, in words.
+SCALERS = {"autoscaler": "the local autoscaler", "scaler": "the scaler beside KEDA"}
 
 
 @click.command()
@@ -65,8 +67,10 @@ def show(by: str, e: Explanation, out: Console) -> None:
     print_line = partial(out.print, soft_wrap=not out.is_terminal)
     current = e.asked_s < CURRENT_S
     title = ("current" if current else "no longer asked for", "green" if current else "yellow")
-    source = (f"({one_line(by)}, {_age(e)}; asked for {_ago(e.asked_s)})", "dim")
+    source = (f"({one_line(SCALERS.get(by, by))}, {_age(e)}; asked for {_ago(e.asked_s)})", "dim")
     print_line(Text.assemble((one_line(_sentence(e)), "bold"), "  ", title, "  ", source))
+    if e.shortage:
+        print_line(Text(f"  {one_line(e.shortage.words)}", "yellow"))
     for line in e.lines:
         print_line(Text(f"  {one_line(line)}"))
     terms = Table("term", "value", box=None, pad_edge=False)

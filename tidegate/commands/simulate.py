@@ -202,9 +202,8 @@ def run(options: SimulateOptions, out: Console, status: Console) -> None:
     with telling(status) as tell:
         tell("reading the trace")
         simulate_policies = with_and_without if options.both else compare
-        results = simulate_policies(
-            trace, options.load, target, options.policies, tell=lambda name: tell(f"simulating {name}")
-        )
+        lines = policies.ProgressLines(status, tell)
+        results = simulate_policies(trace, options.load, target, options.policies, report=lines.report)
     if options.as_json:
         out.print_json(json.dumps({"policies": {r.name: _fields(r) for r in results}}))
     else:

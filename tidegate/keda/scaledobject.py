@@ -227,17 +227,32 @@ class ExternalTrigger(_Trigger, frozen=True, kw_only=True):
 Trigger = JetStreamTrigger | MetricsApiTrigger | PrometheusTrigger | ExternalTrigger
 
 
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sets the maximum of replicas, and what raises it, in words."""
+
+    by: str
+    remedy: str
+
+
 class ScaledObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked file."""
+    """A checked file. limit: of a maximum below the file's own."""
 
     name: str
     spec: Spec
     triggers: tuple[Trigger, ...]
+    limit: Limit | None = None
 
-    def with_maximum(self, replicas: int) -> ScaledObject:
+    def with_maximum(self, replicas: int, limit: Limit | None = None) -> ScaledObject:
         """Return a copy with this maxReplicaCount, or its minReplicaCount if that is higher."""
         most = max(replicas, self.spec.min_replica_count)
-        return msgspec.structs.replace(self, spec=msgspec.structs.replace(self.spec, max_replica_count=most))
+        spec = msgspec.structs.replace(self.spec, max_replica_count=most)
+        return msgspec.structs.replace(self, spec=spec, limit=limit)
+
+    @property
+    def limit_in_words(self) -> Limit:
+        """Return who sets the maximum: by default the file."""
+        by = f"maxReplicaCount of {self.name}"
+        return self.limit or Limit(by=by, remedy=f"raise {by}, if the machine has room")
 
 
 class _Metadata(_Model, frozen=True, kw_only=True):

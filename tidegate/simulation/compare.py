@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
+from contextlib import nullcontext
 from typing import Protocol
 
 import msgspec
@@ -28,7 +30,7 @@ from tidegate.keda.scaledobject import (
     ScalingRules,
     Trigger,
 )
-from tidegate.simulation.engine import Policy, Result, Workload, run, worker_pool
+from tidegate.simulation.engine import Bar, BarMissed, Policy, Result, Workload, run, worker_pool
 from tidegate.simulation.oracle import run_oracle
 from tidegate.simulation.policies import Fixed, KedaDemand, KedaLag, KedaUtilisation, Kpa, RayServe
 from tidegate.simulation.queue import Elastic
@@ -67,33 +69,34 @@ FINALISTS = 4
 FIRST_S = 60.0
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """done: finished policies, of `count`. share: of the whole work, 0 to 1. doing: what goes on, in words. result: of
+    the policy that has just finished.
+    """
+
+    done: int
+    count: int
+    share: float
+    doing: str = ""
+    result: Result | None = None
+
+
+Report = Callable[[Progress], None]
+
+
 def compare(
     trace: Trace,
     load: Workload,
     scaled: ScaledObject,
     names: Sequence[str] = NAMES,
     *,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Report = lambda _: None,
 ) -> list[Result]:
     """Return results in the order of `names`. All but the static fleet start with the replicas for the first minute.
 
-    scaled: the ScaledObject by demand. tell: called with the name of the next policy.
+    scaled: the ScaledObject by demand. report: receives each step.
     """
-    results: dict[str, Result] = {}
-    tuned = [name for name in names if name in _GRIDS]
-    for name in dict.fromkeys(["demand", *names] if tuned else names):
-        if name in tuned:
-            continue
-        tell(name)
-        if name == "demand":
-            results[name] = _demand(trace, load, demand_scaled(scaled, load))
-        else:
-            results[name] = _BY_NAME[name](trace, load)
-    for name in tuned:
-        points = _GRIDS[name](load)
-        tell(f"{name}, {len(points)} settings")
-        results[name] = _tuned(trace, load, points, results["demand"].window_attainment)
-    return [results[name] for name in names]
+    return _compared(trace, [(load, names, "")], scaled, report)
 
 
 def with_and_without(
@@ -102,7 +105,7 @@ def with_and_without(
     scaled: ScaledObject,
     names: Sequence[str] = NAMES,
     *,
-    tell: Callable[[str], None] = lambda _: None,
+    report: Report = lambda _: None,
 ) -> list[Result]:
     """Run `compare` twice: with full quality whatever waits, and with degradable work, as the names show.
 
@@ -111,10 +114,75 @@ def with_and_without(
     """
     rigid = msgspec.structs.replace(load, elastic=None)
     degradable = msgspec.structs.replace(load, elastic=load.elastic or Elastic())
-    results = compare(trace, rigid, scaled, names, tell=tell)
     others = [name for name in names if name != "clairvoyant"]
-    degraded = compare(trace, degradable, scaled, others, tell=lambda name: tell(name + ELASTIC_SUFFIX))
-    return results + [msgspec.structs.replace(result, name=result.name + ELASTIC_SUFFIX) for result in degraded]
+    return _compared(trace, [(rigid, names, ""), (degradable, others, ELASTIC_SUFFIX)], scaled, report)
+
+
+def _compared(
+    trace: Trace, loads: Sequence[tuple[Workload, Sequence[str], str]], scaled: ScaledObject, report: Report
+) -> list[Result]:
+    """Return the results of each (workload, names, suffix of the names), in their order."""
+    runs = [(load, _needed(names), suffix) for load, names, suffix in loads]
+    has_tuned = any(name in _GRIDS for _, names, _ in runs for name in names)
+    meter = _Meter(trace, [(load, name) for load, names, _ in runs for name in names], report)
+    results: dict[str, Result] = {}
+
+    def finish(result: Result, suffix: str, runs: float) -> None:
+        results[result.name + suffix] = result = msgspec.structs.replace(result, name=result.name + suffix)
+        meter.finish(result, runs)
+
+    # Processes take seconds to start: a few policies are done before.
+    with worker_pool() if has_tuned else nullcontext() as pool:
+        for load, names, suffix in runs:
+            for result in _simulated(pool, trace, load, scaled, [n for n in names if n not in _GRIDS]):
+                finish(result, suffix, 1.0)
+        for load, names, suffix in runs:
+            for name in (n for n in names if n in _GRIDS):
+                assert pool
+                attainment = results["demand" + suffix].window_attainment
+                finish(_tuned(pool, trace, load, name, attainment, meter, suffix), suffix, 0.0)
+    return [results[name + suffix] for _, names, suffix in loads for name in names]
+
+
+def _needed(names: Sequence[str]) -> list[str]:
+    """Return the policies to simulate: a tuned one is judged by what demand serves."""
+    return list(dict.fromkeys(["demand", *names] if any(name in _GRIDS for name in names) else names))
+
+
+def _simulated(
+    pool: Executor | None, trace: Trace, load: Workload, scaled: ScaledObject, names: Sequence[str]
+) -> Iterator[Result]:
+    """Yield the result of each policy that is not tuned, as it is done."""
+    if pool is None:
+        yield from (_simulate(name, trace, load, scaled) for name in names)
+        return
+    jobs = [pool.submit(_simulate, name, trace, load, scaled) for name in names]
+    yield from (job.result() for job in as_completed(jobs))
+
+
+def _simulate(name: str, trace: Trace, load: Workload, scaled: ScaledObject) -> Result:
+    return _demand(trace, load, demand_scaled(scaled, load)) if name == "demand" else _BY_NAME[name](trace, load)
+
+
+class _Meter:
+    """Counts finished policies, and the work in runs of the whole trace."""
+
+    def __init__(self, trace: Trace, policies: Sequence[tuple[Workload, str]], report: Report) -> None:
+        self._report = report
+        self._done, self._count = 0, len(policies)
+        self._runs = 0.0
+        self._all = sum(_tuning_runs(trace, load, name) if name in _GRIDS else 1.0 for load, name in policies)
+        report(Progress(done=0, count=self._count, share=0.0))
+
+    def advance(self, runs: float, doing: str) -> None:
+        self._runs += runs
+        self._report(Progress(done=self._done, count=self._count, share=self._runs / self._all, doing=doing))
+
+    def finish(self, result: Result, runs: float = 0.0) -> None:
+        self._done += 1
+        self._runs += runs
+        share = self._runs / self._all
+        self._report(Progress(done=self._done, count=self._count, share=share, result=result))
 
 
 def initial(trace: Trace, load: Workload) -> int:
@@ -132,8 +200,8 @@ def peak(trace: Trace, load: Workload) -> int:
     return min(load.max_replicas, max(1, load.min_replicas, math.ceil(rate / load.service_rate)))
 
 
-def _run(policy: Policy, trace: Trace, load: Workload) -> Result:
-    return run(policy, trace, load, initial=initial(trace, load))
+def _run(policy: Policy, trace: Trace, load: Workload, *, bar: Bar | None = None) -> Result:
+    return run(policy, trace, load, initial=initial(trace, load), bar=bar)
 
 
 def _static(trace: Trace, load: Workload) -> Result:
@@ -296,23 +364,85 @@ _GRIDS: dict[str, Callable[[Workload], Sequence[Point]]] = {
 }
 
 
-def _tuned(trace: Trace, load: Workload, points: Sequence[Point], attainment: float) -> Result:
-    """Return the cheapest point that serves at least demand's minutes, else the one that serves most."""
+def _excerpt(trace: Trace) -> Trace:
+    """Return the first part of a long trace."""
     steps = math.ceil(min(TUNED_S, TUNED_ARRIVALS / trace.mean_rate) / trace.step_s)
-    excerpt = trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
-    with worker_pool() as pool:
-        results = list(pool.map(partial(_at, excerpt, load), points, chunksize=2))
-        best = sorted(range(len(points)), key=lambda i: _worth(results[i], attainment))
-        finalists = points
-        if excerpt is not trace:
-            finalists = [points[i] for i in best[:FINALISTS]]
-            results = list(pool.map(partial(_at, trace, load), finalists))
-            best = sorted(range(len(finalists)), key=lambda i: _worth(results[i], attainment))
-    return msgspec.structs.replace(results[best[0]], settings=finalists[best[0]].describe())
+    return trace if steps >= len(trace.counts) else Trace(trace.name, trace.step_s, trace.counts[: max(2, steps)])
 
 
-def _at(trace: Trace, load: Workload, point: Point) -> Result:
-    return _run(point.policy(load), trace, load)
+def _tuning_runs(trace: Trace, load: Workload, name: str) -> float:
+    """Return the work of `_tuned`, in runs of the whole trace."""
+    excerpt, points = _excerpt(trace), len(_GRIDS[name](load))
+    if excerpt is trace:
+        return points
+    return points * excerpt.duration_s / trace.duration_s + min(points, FINALISTS)
+
+
+def _tuned(
+    pool: Executor, trace: Trace, load: Workload, name: str, attainment: float, meter: _Meter, suffix: str
+) -> Result:
+    """Return the cheapest point that serves at least demand's minutes, else the one that serves most."""
+    excerpt, points = _excerpt(trace), _GRIDS[name](load)
+
+    def best(over: Trace, of: Sequence[Point], count: int, what: str) -> list[tuple[Point, Result]]:
+        def advance(n: int) -> None:
+            text = f"{name}{suffix}, {what} {n} of {len(of)}"
+            meter.advance(over.duration_s / trace.duration_s, text)
+
+        return _best(pool, over, load, of, attainment, count, advance)
+
+    if excerpt is not trace:
+        points = [point for point, _ in best(excerpt, points, FINALISTS, "setting")]
+        ((point, result),) = best(trace, points, 1, "finalist")
+    else:
+        ((point, result),) = best(trace, points, 1, "setting")
+    return msgspec.structs.replace(result, settings=point.describe())
+
+
+def _best(
+    pool: Executor,
+    trace: Trace,
+    load: Workload,
+    points: Sequence[Point],
+    attainment: float,
+    count: int,
+    advance: Callable[[int], None],
+) -> list[tuple[Point, Result]]:
+    """Return the best `count` points, with results. A run ends early once it is worse than that many others."""
+    waiting = iter(enumerate(points))
+    jobs: dict[Future[Result | None], int] = {}
+    found: list[tuple[tuple[bool, float], int, Result]] = []
+    done = 0
+    while True:
+        # Few at a time, so that each starts with the bar of those before.
+        for i, point in itertools.islice(waiting, (os.cpu_count() or 1) + 1 - len(jobs)):
+            jobs[pool.submit(_at, trace, load, point, _bar(found, attainment, count))] = i
+        if not jobs:
+            return [(points[i], result) for _, i, result in found[:count]]
+        for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+            i, result = jobs.pop(job), job.result()
+            done += 1
+            advance(done)
+            if result:
+                found.append((_worth(result, attainment), i, result))
+                found.sort(key=lambda each: each[:2])
+
+
+def _bar(found: Sequence[tuple[tuple[bool, float], int, Result]], attainment: float, count: int) -> Bar | None:
+    """Return what a run has to reach to be among the best `count`."""
+    if len(found) < count:
+        return None
+    (is_missed, _), _, result = found[count - 1]
+    if is_missed:
+        return Bar(window_attainment=result.window_attainment)
+    return Bar(replica_hours=result.replica_hours, window_attainment=attainment)
+
+
+def _at(trace: Trace, load: Workload, point: Point, bar: Bar | None) -> Result | None:
+    try:
+        return _run(point.policy(load), trace, load, bar=bar)
+    except BarMissed:
+        return None
 
 
 def _worth(result: Result, attainment: float) -> tuple[bool, float]:

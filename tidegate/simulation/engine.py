@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from tidegate.simulation.queue import BIN, LEAST_S, RIGID, Elastic, SimulatedQueue
+from tidegate.simulation.queue import BIN, LEAST_S, RIGID, WINDOW_S, Elastic, SimulatedQueue
 from tidegate.simulation.trace import Floats, Trace
 
 # A minute counts as served if this share of its segments was in time.
@@ -20,6 +24,9 @@ SERVED = 0.99
 TAIL_S = 1.0
 # The delay until a scaler is notified of the first message on an idle stream.
 WAKE_S = 0.1
+# A run is held against its bar this often, in simulated seconds, with room for the rounding of a share.
+CHECK_S = 900.0
+MARGIN = 1e-6
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,8 +125,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     deferred_by_minute: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
 
 
-def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None) -> Result:
-    """Simulate to the end of the trace, and further until the queue is empty."""
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run has to reach: at most these replica-hours, and at least this share of minutes."""
+
+    replica_hours: float = math.inf
+    window_attainment: float = 0.0
+
+
+class BarMissed(Exception):
+    """A run that can't reach its bar any more."""
+
+
+def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = None, bar: Bar | None = None) -> Result:
+    """Simulate to the end of the trace, and further until the queue is empty. Raise BarMissed as soon as it is sure."""
     queue = SimulatedQueue(
         trace.chunks(load.service_rate, load.service_cv, load.seed),
         trace.duration_s,
@@ -133,16 +151,22 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
     timeline = [(0.0, first)]
     spent = 0.0
     starts = first
-    horizon = trace.duration_s + load.max_age_s + 2 * load.cold_start_s
+    duration_s = trace.duration_s
+    horizon = duration_s + load.max_age_s + 2 * load.cold_start_s
+    next_check = CHECK_S if bar else math.inf
     now = 0.0
-    while now < trace.duration_s or (queue.arrived > queue.totals.lost and _unfinished(queue) and now < horizon):
-        at = min(policy.next_at, trace.duration_s if now < trace.duration_s else now + TAIL_S)
+    while now < duration_s or (queue.arrived > queue.totals.lost and _unfinished(queue) and now < horizon):
+        at = min(policy.next_at, duration_s if now < duration_s else now + TAIL_S)
         if policy.wakes and queue.replicas == 0 and queue.pending == 0:
             at = min(at, queue.next_arrival + WAKE_S)
         at = max(at, now)
         queue.advance(at)
         spent += queue.replicas * (at - now)
         now = at
+        if bar and now >= next_check:
+            next_check = now + CHECK_S
+            if spent / 3600 > bar.replica_hours or _most_attainment(queue, load) < bar.window_attainment - MARGIN:
+                raise BarMissed
         want = min(load.max_replicas, max(load.min_replicas, policy.decide(now, _view(queue, load))))
         have = queue.replicas
         if want > have:
@@ -157,6 +181,20 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
     queue.stop(queue.replicas)
     queue.advance(horizon + load.max_age_s)
     return _result(policy.name, queue, spent, starts, timeline, now, expired)
+
+
+def _most_attainment(queue: SimulatedQueue, load: Workload) -> float:
+    """Return the upper bound of `window_attainment`: segments that may no longer wait are all counted."""
+    minutes = max(0, int((queue.now - load.max_age_s) / WINDOW_S))
+    missed = _shares(queue.windows[:, :minutes]) < SERVED
+    return 1 - float(missed.sum()) / queue.windows.shape[1]
+
+
+def _shares(windows: NDArray[np.int64]) -> Floats:
+    """Return each minute's share of segments in time, nan without segments."""
+    in_time, all_ = windows[0], windows[1]
+    shares: Floats = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
+    return shares
 
 
 def _unfinished(queue: SimulatedQueue) -> bool:
@@ -193,9 +231,9 @@ def _result(
     end: float,
     expired: int,
 ) -> Result:
-    in_time, all_, deferred = queue.windows
+    _, all_, deferred = queue.windows
     totals = queue.totals
-    shares = np.divide(in_time, all_, out=np.full(len(all_), np.nan), where=all_ > 0)
+    shares = _shares(queue.windows)
     valid = shares[~np.isnan(shares)]
     total = max(1, int(all_.sum()))
     return Result(
@@ -238,10 +276,23 @@ def _reversals(timeline: list[tuple[float, int]]) -> int:
     return sum(a != b for a, b in pairwise(steps))
 
 
-def worker_pool() -> ProcessPoolExecutor:
-    """Return one process per core. They are forked from a clean process: a fork of a program with threads or a model
-    would wait for ever on a lock that these hold.
+@contextmanager
+def worker_pool() -> Iterator[ProcessPoolExecutor]:
+    """Yield one process per core; an exception ends them within their work.
+
+    They are forked from a clean process: a fork of a program with threads or a model would wait for ever on a lock that
+    these hold.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["tidegate.simulation.engine"])
-    return ProcessPoolExecutor(mp_context=context)
+    others = set(active_children())
+    # Ctrl-C reaches the whole group of processes; the parent alone answers it.
+    pool = ProcessPoolExecutor(mp_context=context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(active_children()) - others:
+            process.kill()
+        raise
+    pool.shutdown()

@@ -85,10 +85,11 @@ class State(NamedTuple):
 
 
 @compiled
-def _advance(until, arrived, work, head, offset, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Start every batch, and every backfill job, that starts before `until`; return the new head.
+def _advance(until, arrived, work, head, seen, offset, n, rules, state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Start every batch, and every backfill job, that starts before `until`; return the new head, and the number of
+    segments that arrived before it.
 
-    offset: the number of segments before the first of `arrived`.
+    seen: that number before. offset: the number of segments before the first of `arrived`.
     """
     table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
     total = len(arrived)
@@ -109,7 +110,17 @@ def _advance(until, arrived, work, head, offset, n, rules, state):  # type: igno
     while places[0] < places[1] and jobs[CAME, places[0]] < until - rules.max_age:
         counters[EXPIRED] += 1
         places[0] += 1
-    return head
+    while seen < total and arrived[seen] < until:
+        seen += 1
+    return head, seen
+
+
+@compiled
+def _arrived_by(until, arrived, seen):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Return the number of segments that arrive by `until`; `seen` of them have."""
+    while seen < len(arrived) and arrived[seen] <= until:
+        seen += 1
+    return seen
 
 
 @compiled
@@ -261,6 +272,7 @@ class SimulatedQueue:
             np.array(elastic.costs),
             np.array(elastic.analysed),
         )
+        self._can_degrade = bool(elastic.tuning.begins)
         self._arrived: Floats = np.empty(0)
         self._work: Floats = np.empty(0)
         self._head = 0
@@ -284,17 +296,19 @@ class SimulatedQueue:
     def advance(self, until: float) -> None:
         """Advance the simulation to `until`."""
         self._load(until)
-        self._make_room(until)
+        if self._can_degrade:
+            self._make_room(until)
         state = State(self._table, self._jobs, self._places, self.bins, self.windows, self._counters)
-        self._head = _advance(until, self._arrived, self._work, self._head, self._offset, self._n, self._rules, state)
+        self._head, self._seen = _advance(
+            until, self._arrived, self._work, self._head, self._seen, self._offset, self._n, self._rules, state
+        )
         self.now = until
-        self._seen += int(np.searchsorted(self._arrived[self._seen :], until, side="left"))
         if self._draining:
             self._draining = [d for d in self._draining if d[0] > until]
 
     def _make_room(self, until: float) -> None:
         """Make room for jobs: each segment that may start by then may become one."""
-        most = int(np.searchsorted(self._arrived, until, side="right")) - self._head
+        most = _arrived_by(until, self._arrived, self._seen) - self._head
         first, behind = self._places.tolist()
         if behind + most > self._jobs.shape[1]:
             waiting = self._jobs[:, first:behind]
@@ -348,18 +362,18 @@ class SimulatedQueue:
     @property
     def totals(self) -> Totals:
         """The counts up to now."""
-        c = self._counters
+        c = self._counters.tolist()
         return Totals(
-            started=float(c[STARTED]),
-            busy_s=float(c[BUSY]),
+            started=c[STARTED],
+            busy_s=c[BUSY],
             lost=int(c[LOST]),
             on_time=int(c[ON_TIME]),
-            worst_s=float(c[WORST]),
-            work=float(c[DONE]),
-            sampled=float(c[SAMPLED]),
+            worst_s=c[WORST],
+            work=c[DONE],
+            sampled=c[SAMPLED],
             deferred=int(c[DEFERRED]),
             backfilled=int(c[BACKFILLED]),
-            backfilling_s=float(c[BACKFILLING]),
+            backfilling_s=c[BACKFILLING],
             expired=int(c[EXPIRED]),
         )
 

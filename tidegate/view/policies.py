@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tidegate.simulation.compare import Progress
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.trace import Trace
 from tidegate.view import records
 from tidegate.view.records import Right
+from tidegate.view.waiting import Tell
+from tidegate.view.words import duration
 
 
 def describe(trace: Trace, load: Workload) -> str:
@@ -20,6 +25,28 @@ def describe(trace: Trace, load: Workload) -> str:
         f"the mean and {trace.peak_rate:.1f} in the busiest {trace.step_s:g} s; a replica does {load.service_rate:g} a "
         f"second after a cold start of {load.cold_start_s:g} s; target {load.latency_target_s:g} s"
     )
+
+
+class ProgressLines:
+    """Shows a comparison on standard error: each policy as it is done, how many are, and an estimate of the rest."""
+
+    def __init__(self, out: Console, tell: Tell) -> None:
+        self._out = out
+        self._tell = tell
+        self._began = time.monotonic()
+
+    def report(self, p: Progress) -> None:
+        """Show a step. A policy's row is printed above the changing line."""
+        passed = time.monotonic() - self._began
+        if not (p.share or self._out.is_terminal):
+            self._out.print(f"simulating {p.count} policies; the first run compiles the simulator", soft_wrap=True)
+            return
+        count = f"{p.done} of {p.count} policies after {passed:.0f} s"
+        rest = f", about {duration(passed * (1 - p.share) / p.share)} left" if 0 < p.share < 1 else ""
+        if r := p.result:
+            row = f"{r.name}: {r.replica_hours:,.2f} replica-hours, {r.window_attainment:.1%} of minutes served"
+            self._out.print(f"{row} ({count}{rest})", style="dim", markup=False, soft_wrap=True)
+        self._tell(f"simulating: {count}{rest}" + (f"; {p.doing}" if p.doing else ""))
 
 
 FIELDS = (

@@ -242,7 +242,9 @@ def queue_table(snapshot: SystemNow, samples: Sequence[Sample], width: int, *, f
         grid.add_row("frames", numbers, Text(curve([s.deferred for s in recent], columns, lines=1)[0], style=WARM))
     grid.add_row("", "", _workers(snapshot.workers))
     why = Text(one_line(snapshot.scaler.reason), style=DIM, overflow="ellipsis")
-    grid.add_row("scaler", Text("as KEDA decides", style=DIM), why)
+    if short := snapshot.scaler.shortage:
+        why = Text(one_line(short.sentence), style=WARM, overflow="ellipsis")
+    grid.add_row("scaler", Text("the local autoscaler", style=DIM), why)
     return grid
 
 

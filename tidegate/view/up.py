@@ -23,7 +23,7 @@ from shared.runtime.errors import SettingError
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
-from tidegate.keda.scaledobject import JetStreamTrigger, ScaledObject
+from tidegate.keda.scaledobject import JetStreamTrigger, Limit, ScaledObject
 from tidegate.local import disk, preflight, server
 from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.autoscaler import ScalerState
@@ -32,6 +32,7 @@ from tidegate.local.stack import Stack
 from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
+from tidegate.view.words import counted
 
 # Next commands, by the option that enables them.
 NEXT = {
@@ -181,7 +182,9 @@ def _vlm(scaled: ScaledObject) -> ScaledObject:
     if settings.vlm_url:
         return scaled
     find_python(settings)
-    return scaled.with_maximum(1)
+    return scaled.with_maximum(
+        1, Limit(by="the one vLLM that this machine holds", remedy="use the VLM_URL of a larger endpoint")
+    )
 
 
 def spent(state: ScalerState, seconds: float) -> Spent:
@@ -202,8 +205,18 @@ def fit(scaled: ScaledObject, device: str) -> ScaledObject:
 
     device: the variable that selects their device.
     """
-    on_cpu = os.environ.get(device, "cpu") == "cpu"
-    return scaled.with_maximum(min(scaled.spec.max_replica_count, os.cpu_count() or 1)) if on_cpu else scaled
+    cores = os.cpu_count() or 1
+    if os.environ.get(device, "cpu") != "cpu" or scaled.spec.max_replica_count <= cores:
+        return scaled
+    return scaled.with_maximum(cores, cores_limit(cores, device))
+
+
+def cores_limit(cores: int, device: str) -> Limit:
+    """Return the limit of workers on a CPU. device: the variable that selects their device."""
+    return Limit(
+        by=f"the {counted(cores, 'core')} of this machine",
+        remedy=f"use fewer cameras, fewer frames a second, a GPU ({device}=cuda), or more cores",
+    )
 
 
 def until_signalled() -> asyncio.Event:

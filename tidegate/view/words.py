@@ -16,3 +16,8 @@ def sized(size: float) -> str:
 def amount(value: float) -> str:
     """Return hours or money: `1,234.50`, and for small amounts enough digits: `0.0042`."""
     return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds, or minutes from two of them on: `40 s`, `6 min`."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -121,7 +121,8 @@ def _sentence(service: str, policy: Policy, current: Explanation | None) -> str:
     wanted = current.terms.get("replicas")
     count = f"{wanted:.4g}" if isinstance(wanted, float | int) else "?"
     active = "work to do" if current.terms.get("active") else "nothing to do"
-    return f"{service} needs {count} {'replica' if count == '1' else 'replicas'} for {current.of}: {active}"
+    need = f"{service} needs {count} {'replica' if count == '1' else 'replicas'} for {current.of}: {active}"
+    return f"{need}; {current.shortage.words}" if current.shortage else need
 
 
 def _in_force(current: Explanation) -> InForce | None:

@@ -9,6 +9,13 @@ import msgspec
 # The smallest number above 0 for KEDA, which counts in thousandths.
 LEAST = 0.001
 
+HeldFor = Literal["arrivals", "backlog", "new"]
+_HELD: dict[HeldFor, str] = {
+    "arrivals": "for the arrivals of a while ago: a stopped one costs a cold start to get back",
+    "backlog": "for the backlog that they work through",
+    "new": "because this scaler has just started, and does not know the load yet",
+}
+
 
 def one_number(replicas: float, active: bool) -> float:
     """Return both as one number, which is above 0 if there is work."""
@@ -24,9 +31,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     backlog_expected: the backlog at that time. backlog_allowed: what the latency target permits. backlog_stuck: the
     part that does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum. expiring:
     deferred segments whose video expires soon; expiry_replicas: the replicas for these, a third part of the sum.
-    held_replicas: the replicas that remain whatever the sum. ready: replicas at work. warming: requested ones that are
-    not ready. deferred_share: of the frames of the last hours. defer_budget: the planned share, 0 for none.
-    deferral_share: the share by which the plan is leaner than the forecast for it.
+    held_replicas: the replicas that remain whatever the sum; held_for: the rule that decides. ready: replicas at work.
+    warming: requested ones that are not ready. deferred_share: of the frames of the last hours. defer_budget: the
+    planned share, 0 for none. deferral_share: the share by which the plan is leaner than the forecast for it.
     """
 
     replicas: float
@@ -47,6 +54,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     arrival_replicas: float = 0.0
     backlog_replicas: float = 0.0
     held_replicas: float = 0.0
+    held_for: HeldFor = "arrivals"
     expiring: float = msgspec.field(default=0.0, name="due")
     expiry_replicas: float = msgspec.field(default=0.0, name="due_replicas")
     ready: int = 0
@@ -93,10 +101,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         if self.backlog_stuck:
             lines.append(f"{self.backlog_stuck:.0f} messages have not drained though there was room: not counted")
         if self.held_replicas > self.arrival_replicas + self.backlog_replicas + self.expiry_replicas:
-            lines.append(
-                f"{self.held_replicas:.2f} are held: for arrivals of a while ago, as one let go costs a cold start to "
-                "get back; for a backlog that they work through; or because this scaler has only just begun to look"
-            )
+            lines.append(f"{self.held_replicas:.2f} are held {_HELD[self.held_for]}")
         lines.append(f"{self.replicas:.2f} replicas; {self.ready} are ready and {self.warming} warm up")
         return lines
 

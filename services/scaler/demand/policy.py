@@ -39,7 +39,7 @@ from typing import NamedTuple
 
 from services.scaler.demand.arrivals import Arrivals
 from services.scaler.demand.deferral import DeferralController
-from services.scaler.demand.estimate import Estimate
+from services.scaler.demand.estimate import Estimate, HeldFor
 from services.scaler.demand.expiry import ExpiryForecast
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Observation
@@ -191,13 +191,20 @@ class Demand:
         then = max(0.0, draining + expected * horizon - capacity)
         return _Backlog(draining, stuck, allowed, min(then, max(draining, allowed)) if self._is_degradable else then)
 
-    def _retained(self, now: float, fleet: _Fleet, backlog: _Backlog, expected: float, wanted: float) -> float:
-        """Return the replicas that remain whatever the sum, by the three rules. wanted: the replicas for arrivals."""
-        retained = self._plan.peak.add(now, max(0.0, wanted))
+    def _retained(
+        self, now: float, fleet: _Fleet, backlog: _Backlog, expected: float, wanted: float
+    ) -> tuple[float, HeldFor]:
+        """Return the replicas that remain whatever the sum, and the one of three rules that decides.
+
+        wanted: the replicas for arrivals.
+        """
+        rules: list[tuple[float, HeldFor]] = [(self._plan.peak.add(now, max(0.0, wanted)), "arrivals")]
         if backlog.draining > max(backlog.allowed, IN_FLIGHT_MESSAGES * fleet.ready):
             warming = useful(fleet.starts, backlog.draining, backlog.allowed, expected, fleet.rate, fleet.ready)
-            retained = max(retained, float(fleet.ready + warming))
-        return max(retained, float(fleet.ready + fleet.loading)) if self._is_new(now) else retained
+            rules.append((float(fleet.ready + warming), "backlog"))
+        if self._is_new(now):
+            rules.append((float(fleet.ready + fleet.loading), "new"))
+        return max(rules, key=lambda rule: rule[0])
 
     # ---- the two sums
 
@@ -233,7 +240,9 @@ class Demand:
         for_backlog = (backlog.expected - backlog.allowed) / (drain_s * fleet.rate)
         for_backlog = min(for_backlog, MAX_BACKLOG_RATIO * max(1.0, for_arrivals))
         for_expiring = expiring / (fleet.rate * self._times.expiry)
-        retained = self._retained(o.time, fleet, backlog, rates.expected, for_arrivals + min(0.0, for_backlog))
+        retained, held_for = self._retained(
+            o.time, fleet, backlog, rates.expected, for_arrivals + min(0.0, for_backlog)
+        )
         replicas = max(0.0, for_arrivals + for_backlog + for_expiring, retained)
         # A forecast activates only if arrivals support it: without a replica, all of it is backlog.
         is_working = max(backlog.draining, expiring) > 0 or self._has_arrivals(o.time)
@@ -258,6 +267,7 @@ class Demand:
             arrival_replicas=for_arrivals,
             backlog_replicas=for_backlog,
             held_replicas=retained,
+            held_for=held_for,
             expiring=expiring,
             expiry_replicas=for_expiring,
             ready=fleet.ready,

@@ -7,6 +7,7 @@
 | `answers` | a metric that is continuously updated, its value and its explanation |
 | `camera_count` | the replicas of ingest that the enabled cameras need |
 | `history` | a policy's observations of the last hour, as bytes |
+| `shortage` | why fewer replicas are ready than needed |
 | `monitor` | a policy's observations of one consumer and its workers, stored for the scaler that takes over |
 | `consumer_demand` | the policy's latest estimate for a consumer |
 | `collector` | every term of every estimate, for Prometheus |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -17,22 +18,28 @@ from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.metadata import DemandQuery
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.monitor import LISTEN_S, ConsumerMonitor
+from services.scaler.live.shortage import Fleet, ShortageClock, Situation, shortage
 from shared.bus.infos import Missing, Unavailable
-from shared.contract.questions.explain import Explanation
+from shared.contract.questions.explain import Explanation, Shortage
 from shared.runtime.redact import redact
 
 
 class LiveDemand(LiveMetric):
     """A live metric. page: the source of the workers' counters; None for their heartbeats.
 
-    speed: the policy's seconds in one real second.
+    speed: the policy's seconds in one real second. fleet: returns what the local autoscaler knows; None in a cluster.
     """
 
     metric = "demand"
     query: DemandQuery
 
     def __init__(
-        self, query: DemandQuery, monitor: ConsumerMonitor, page: MetricsPage | None, speed: float = 1.0
+        self,
+        query: DemandQuery,
+        monitor: ConsumerMonitor,
+        page: MetricsPage | None,
+        speed: float = 1.0,
+        fleet: Callable[[], Fleet | None] = lambda: None,
     ) -> None:
         super().__init__()
         self.query = query
@@ -41,6 +48,8 @@ class LiveDemand(LiveMetric):
         self._page = page
         self._demand = Demand(query.settings)
         self._speed = speed
+        self._fleet = fleet
+        self._clock = ShortageClock()
         self._at = float("-inf")
         self._began = time.monotonic()
         self._estimated = asyncio.Event()
@@ -104,12 +113,35 @@ class LiveDemand(LiveMetric):
             age_s=round(now - self._at, 3) if self.estimate else None,
             error=error,
             asked_s=self.unused_s,
+            shortage=None if error else self.shortage(now),
         )
+
+    def shortage(self, now: float) -> Shortage | None:
+        """Return why fewer replicas are ready than needed. None if enough are, or nothing was estimated."""
+        if self.estimate is None:
+            return None
+        ready, loading = self._replicas(now)
+        cold_start_s = self.query.settings.cold_start_s / self._speed
+        situation = Situation(
+            needed=self.estimate.replicas,
+            ready=ready,
+            loading=loading,
+            short_s=self._clock.short_s(now),
+            loading_s=self._clock.loading_s(now),
+            cold_start_s=cold_start_s,
+            lost=tuple(self.heartbeats.lost(now, 2 * cold_start_s)),
+        )
+        return shortage(situation, self._fleet())
 
     async def close(self) -> None:
         self.monitor.listeners.discard(self._read)
         if self._page:
             self._page.users -= 1
+
+    def _replicas(self, now: float) -> tuple[int, int]:
+        """Return the replicas that are ready, and those that load."""
+        fleet = self.heartbeats.fleet(now)
+        return (fleet.ready, fleet.loading) if fleet else (0, 0)
 
     def _now(self) -> Estimate:
         """Return the estimate of the reader's last state. Raises Missing or Unavailable."""
@@ -127,5 +159,9 @@ class LiveDemand(LiveMetric):
             for o in self.monitor.observations if self.estimate is None else [latest]:
                 self.estimate = self._demand.observe(faster(o, self._speed))
             self._at = latest.time
+            assert self.estimate
+            now = time.monotonic()
+            ready, loading = self._replicas(now)
+            self._clock.observe(now, needed=self.estimate.replicas, ready=ready, loading=loading)
             self._estimated.set()
         self.notify(self.active)

@@ -117,6 +117,14 @@ class Heartbeats:
             analysed=self._sampled if self._says_work else None,
         )
 
+    def lost(self, now: float, within_s: float) -> list[str]:
+        """Return the replicas that became silent without draining, in the last `within_s` seconds."""
+        return [
+            replica
+            for replica, (at, beat) in self._last.items()
+            if beat.state != "draining" and self._silence_s < now - at <= self._silence_s + within_s
+        ]
+
     def replicas(self, now: float) -> list[ReplicaSeen]:
         """Return the present replicas, in the order of their names."""
         return [

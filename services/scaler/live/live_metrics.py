@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -31,6 +31,7 @@ from services.scaler.live.heartbeats import Heartbeats, beat_of
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.monitor import ConsumerMonitor, HistoryStore
+from services.scaler.live.shortage import Fleet
 from shared.bus.infos import Unavailable
 from shared.contract import catalog
 from shared.contract.work import stats
@@ -76,6 +77,8 @@ class LiveMetrics:
         self._heartbeats: dict[str, Heartbeats] = {}
         self._pools: dict[tuple[str, str], Heartbeats] = {}
         self._pages: dict[str, MetricsPage] = {}
+        # What the local autoscaler knows of its replicas, by service.
+        self.fleets: dict[str, Callable[[], Fleet]] = {}
         self._subscription: Subscription | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -166,7 +169,11 @@ class LiveMetrics:
             monitor = self._monitors[key] = ConsumerMonitor(reader, heartbeats, store)
         if query.settings.backfill_grace_s:
             monitor.follow(self.consumers.deferred(query.service, catalog.backfill_consumer(query.service)))
-        return LiveDemand(query, monitor, page, self._speed)
+        return LiveDemand(query, monitor, page, self._speed, lambda: self._fleet(query.service))
+
+    def _fleet(self, service: str) -> Fleet | None:
+        known = self.fleets.get(service)
+        return known() if known else None
 
     def _page(self, url: str) -> MetricsPage:
         page = url.partition("?")[0]

@@ -160,12 +160,15 @@ def test_all_policies_are_compared_in_the_order_of_their_names(monkeypatch: pyte
     load = Workload(service_rate=4, cold_start_s=30)
     monkeypatch.setattr(compare, "THRESHOLDS", (0.5,))
     monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (15, 300))
-    reports: list[str] = []
+    steps: list[compare.Progress] = []
     names = ("static_peak", "lag_tuned", "clairvoyant", "kpa")
-    results = compare.compare(arrivals, load, scaledobject.load(DEMAND), names, tell=reports.append)
+    results = compare.compare(arrivals, load, scaledobject.load(DEMAND), names, report=steps.append)
     assert [r.name for r in results] == list(names)
     # The tuned one is judged by what demand serves, so demand is simulated too.
-    assert reports == ["demand", "static_peak", "clairvoyant", "kpa", "lag_tuned, 8 settings"]
+    assert {s.result.name for s in steps if s.result} == {"demand", *names}
+    assert (steps[0].share, steps[-1].share) == (0, pytest.approx(1)) and steps[-1].done == steps[-1].count == 5
+    assert [s.share for s in steps] == sorted(s.share for s in steps)
+    assert "lag_tuned, setting 8 of 8" in {s.doing for s in steps}
     by_name = {r.name: r for r in results}
     assert by_name["clairvoyant"].replica_hours == min(r.replica_hours for r in results)
     assert by_name["static_peak"].attainment == 1.0
@@ -176,9 +179,7 @@ def test_utilisation_is_tuned_with_and_without_the_lag_rule(monkeypatch: pytest.
     monkeypatch.setattr(compare, "DOWN_WINDOWS_S", (300,))
     load = Workload(service_rate=4, cold_start_s=30)
     names = ("utilisation", "utilisation_tuned")
-    reports: list[str] = []
-    default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names, tell=reports.append)
-    assert reports == ["demand", "utilisation", "utilisation_tuned, 8 settings"]
+    default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names)
     assert (default.name, tuned.name) == names
     assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
 

@@ -29,11 +29,14 @@ from services.scaler.consumers.readers import ConsumerReader
 from services.scaler.cost import Account, Spent
 from services.scaler.live import metadata
 from services.scaler.live.answers import FIRST_S, LiveMetric
+from services.scaler.live.consumer_demand import LiveDemand
 from services.scaler.live.explainer import explaining
 from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import DemandQuery, Query
+from services.scaler.live.shortage import Fleet
 from shared.bus.infos import Missing, Unavailable
+from shared.contract.questions.explain import Shortage
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 from tidegate.keda.decision import Keda
@@ -68,6 +71,7 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     time: Unix seconds. pending: waiting messages. ack_pending: messages in flight at workers. Both are None without a
     reply of the server. desired: requested replicas. replicas: their live processes. replica_seconds: the sum of busy,
     idle and warming ones, and down_seconds without a process, as in `cost`. expired: messages lost to age or space.
+    shortage: why fewer replicas are ready than needed.
     """
 
     time: float
@@ -83,6 +87,7 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
     down_seconds: float = 0.0
     expired: int
     reason: str
+    shortage: Shortage | None = None
 
 
 @asynccontextmanager
@@ -139,7 +144,9 @@ class Autoscaler:
         self._heartbeats = Heartbeats()
         self._account = Account(pool.service)
         self._blind = False
+        self._demand: LiveDemand | None = None
         self.state = self._state("started")
+        live_metrics.fleets[pool.service] = self._fleet
 
     async def run(self) -> None:
         """Observe every second and decide when KEDA or the HPA would, until cancelled; the pool keeps running."""
@@ -160,6 +167,8 @@ class Autoscaler:
         if not isinstance(query, JetStreamTrigger):
             live = self._live_metrics.get(query)
             live.listeners.add(self._woken.set)
+            if isinstance(live, LiveDemand):
+                self._demand = self._demand or live
             if isinstance(query, DemandQuery):
                 self._read_by(consumers.get(query.stream, query.consumer, query.service))
             return live
@@ -245,6 +254,18 @@ class Autoscaler:
             down_seconds=spent.down_s,
             expired=sum(reader.expired for reader in self._readers),
             reason=reason,
+            shortage=self._demand.shortage(time.monotonic()) if self._demand else None,
+        )
+
+    def _fleet(self) -> Fleet:
+        limit = self._scaled.limit_in_words
+        return Fleet(
+            requested=self._pool.count,
+            maximum=self._scaled.spec.max_replica_count,
+            maximum_by=limit.by,
+            maximum_remedy=limit.remedy,
+            reason=self.state.reason,
+            failure=next((f"{p.replica}: {p.sentence}" for p in self._pool.problems), ""),
         )
 
     def _spent(self) -> Spent:
