@@ -124,7 +124,7 @@ class ProblemMonitor:
         serving = {entry.labels.get("replica", "") for entry in entries}
         for service, pool in self._pools.items():
             for name in pool.ages:
-                if not any(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) for other in serving):
+                if not any(other == name or other.removeprefix(f"{name}-").isdigit() for other in serving):
                     found[service, name] = NO_PAGE
         return found | {key: sentence for key, sentence in self._others().items() if sentence}
 
