@@ -1,7 +1,8 @@
 """What CV_MODEL names: the backend and its model, found without loading either. Pure, but for files that it looks for.
 
-backend, name = parse("torchvision:ssdlite320_mobilenet_v3_large@random")
-check("hf:/models/rtdetr", "cuda")      # raises ModelError for a missing file or package
+Example:
+    backend, name = parse("torchvision:ssdlite320_mobilenet_v3_large@random")
+    check("hf:/models/rtdetr", "cuda")      # raises ModelError for a missing file or package
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler.live.heartbeats import Heartbeats
 
+# Above this share of the requested time without a process, the rest is no measure of what the work costs.
+DOWN = 0.05
+
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """Replica-seconds over the `seconds` since the start: used_s is the sum of busy, idle and warming.
@@ -50,7 +53,9 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
             lines[0] += f"; requested, and without a process: {self.down_s:.0f}"
         if self.static_s > 0:
             workers = "1 worker" if self.peak == 1 else f"{self.peak} workers"
-            lines.append(f"a static fleet for the peak of {workers}: {self.static_s:.0f}; saved: {self.saving:.0%}")
+            dead = self.down_s > DOWN * (self.used_s + self.down_s)
+            saved = "workers died, so nothing is known of a saving" if dead else f"saved: {self.saving:.0%}"
+            lines.append(f"a static fleet for the peak of {workers}: {self.static_s:.0f}; {saved}")
         return "\n".join(lines)
 
 

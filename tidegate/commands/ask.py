@@ -117,11 +117,8 @@ async def _wait_for_answer(client: Connection, request: Mapping[str, Any], data:
     except Refusal as e:
         if e.code != NO_ANSWER:
             raise
-        cause = f": {reason}" if reason else ""
-        raise TidegateError(
-            f"no answer within {request['wait_s']:g} s{cause}. 'tidegate doctor' shows what is wrong; ask again with a "
-            "longer --wait where a worker was still at work"
-        ) from e
+        cause = reason or "ask again with a longer --wait, or see what 'tidegate doctor' finds"
+        raise TidegateError(f"no answer within {request['wait_s']:g} s: {cause}") from e
     finally:
         task.cancel()
 

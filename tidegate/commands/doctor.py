@@ -182,7 +182,7 @@ def _disk(data: Path) -> list[Finding]:
     if not os.access(folder, os.W_OK):
         return [Finding("data directory", "bad", f"{folder} can't be written", "choose another with --data")]
     if free < MIN_FREE_BYTES:
-        return [Finding("disk", "bad", found, "free some, or lower MEDIA_MAX_BYTES")]
+        return [Finding("disk", "bad", found, "free some, or choose a folder on another disk with --data")]
     remedy = "free some, or choose MEDIA_MAX_BYTES, EVENTS_MAX_BYTES and DLQ_MAX_BYTES"
     try:
         configured = load(topology.TopologySettings)
@@ -275,10 +275,11 @@ async def streams(data: Path) -> list[Finding]:
 
 def _processes(data: Path) -> list[Finding]:
     """Check that all processes of the running stack can work."""
-    found = [
-        Finding(p.replica, "bad", f"{p.kind}: {one_line(p.sentence)}", f"more is in {data / 'logs'}/{p.replica}.log")
-        for p in problems.read(data)
-    ]
+    found = []
+    for problem in problems.read(data):
+        log = data / "logs" / f"{problem.replica}.log"
+        remedy = f"see {log}" if log.exists() else "correct it, and start 'tidegate up' again"
+        found.append(Finding(problem.replica, "bad", f"{problem.kind}: {one_line(problem.sentence)}", remedy))
     return found or [Finding("processes", "ok", "none has died, and each is ready")]
 
 

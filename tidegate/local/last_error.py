@@ -22,9 +22,6 @@ TAIL_BYTES = 64 * 1024
 # A shorter value is part of ordinary words.
 SHORTEST_SECRET = 6
 _SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY|CREDENTIALS)(_FILE)?$")
-# structlog's lines: a level, an event, and values, of which `error` is the cause.
-_LEVEL = re.compile(r"^\S+ \[(?P<level>\w+) *\] (?P<event>.*?)(?: {2,}(?P<values>\w+=.*)|(?P<more> \w+=.*))?$")
-_ERROR = re.compile(r"""\berror=("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\S+)""")
 _BAD = ("error", "critical", "exception")
 _TRACEBACK = "Traceback (most recent call last):"
 # A line of a traceback's code, and one that begins a log line.
@@ -79,14 +76,27 @@ def _reported(line: str) -> str:
     """Return the cause in a log line of level error; empty for other lines."""
     if line.startswith("{"):
         return _reported_as_json(line)
-    if not (match := _LEVEL.match(line)) or match["level"] not in _BAD:
+    # structlog's line: a time, a level, an event, and values, of which `error` is the cause.
+    time, _, rest = line.partition(" [")
+    level, bracket, message = rest.partition("]")
+    if not bracket or " " in time or level.strip() not in _BAD:
         return ""
-    if not (error := _ERROR.search(match["values"] or match["more"] or "")):
-        return match["event"].strip()
+    _, found, value = message.partition(" error=")
+    return _value(value) if found else message.strip().partition("  ")[0]
+
+
+def _value(text: str) -> str:
+    """Return the first value of `text`, which is quoted if it has spaces."""
+    quote = text[:1]
+    if quote not in ("'", '"'):
+        return text.partition(" ")[0]
+    end = 1
+    while end < len(text) and text[end] != quote:
+        end += 2 if text[end] == "\\" else 1
     try:
-        return str(ast.literal_eval(error[1])) if error[1][0] in "\"'" else error[1]
+        return str(ast.literal_eval(text[: end + 1]))
     except (ValueError, SyntaxError):
-        return error[1]
+        return text[1:end]
 
 
 def _reported_as_json(line: str) -> str:

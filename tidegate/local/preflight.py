@@ -1,6 +1,7 @@
 """The settings of all services that `tidegate up` is going to start, checked before anything starts.
 
-check(services, data)      # raises SettingError with all mistakes at once
+Example:
+    check(services, data)      # raises SettingError with all mistakes at once
 """
 
 from __future__ import annotations

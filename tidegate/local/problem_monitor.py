@@ -30,12 +30,12 @@ from tidegate.local.scaling.replicas import Replicas
 LOOK_S = 1.0
 ANSWER_S = 2.0
 MOST_ANSWER = 4096
-# A start takes this long on a slow machine; after that it is a problem.
-START_S = 30.0
+# A start takes START_S on a slow machine, and other reasons may pass within SETTLE_S; after that it is a problem.
+START_S, SETTLE_S = 30.0, 5.0
 NO_PAGE = "it has not begun to serve /readyz"
 NO_ANSWER = "its /readyz does not answer"
-# By a sentence: the seconds for which it is no problem.
-_USUAL = {"starting": START_S, "loading the model": START_S, NO_PAGE: START_S, NO_ANSWER: 5.0}
+# What a process that starts reports.
+_STARTING = ("starting", "loading the model", NO_PAGE)
 
 
 class _Entry(msgspec.Struct):
@@ -103,10 +103,11 @@ class ProblemMonitor:
         """Return those that have lasted for longer than is usual. waiting: a sentence by service and replica."""
         now, today = self._clock(), dt.datetime.now(dt.UTC)
         self._since = {replica: self._since.get(replica, (now, today)) for _, replica in waiting}
-        found = []
+        found, others = [], self._others()
         for (service, replica), sentence in waiting.items():
             began, since = self._since[replica]
-            if now - began >= _USUAL.get(sentence, 0.0):
+            usual_s = START_S if sentence in _STARTING else 0.0 if (service, replica) in others else SETTLE_S
+            if now - began >= usual_s:
                 text = clean(sentence)
                 found.append(Problem(service=service, replica=replica, since=since, sentence=text, kind="not ready"))
         return found
@@ -123,7 +124,7 @@ class ProblemMonitor:
         serving = {entry.labels.get("replica", "") for entry in entries}
         for service, pool in self._pools.items():
             for name in pool.ages:
-                if not any(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) for other in serving):
+                if not any(other == name or other.removeprefix(f"{name}-").isdigit() for other in serving):
                     found[service, name] = NO_PAGE
         return found | {key: sentence for key, sentence in self._others().items() if sentence}
 

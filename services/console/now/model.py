@@ -95,12 +95,12 @@ class ServiceNow(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-AttentionKind = Literal["server", "scaler", "expired", "late", "missing", "camera", "lost", "unknown"]
+AttentionKind = Literal["server", "scaler", "expired", "late", "missing", "camera", "lost", "unknown", "process"]
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that needs attention. service, camera: of which. amount: seconds, messages or segments. reason: the
-    text of the process that reports it.
+    """Something that needs attention. service, camera: of which; a process is named by its replica. amount: seconds,
+    messages or segments. reason: the text of the process that reports it.
     """
 
     kind: AttentionKind

@@ -10,6 +10,7 @@ import datetime as dt
 import time
 from collections import deque
 from collections.abc import Set
+from pathlib import Path
 from typing import NamedTuple
 
 import nats.errors
@@ -30,6 +31,7 @@ from services.console.now.services import OneService
 from services.console.web.alike import alike
 from shared.client import explain
 from shared.contract import names
+from shared.runtime import problems
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
@@ -87,6 +89,15 @@ class SystemMonitor:
         seen = camera_states.cameras({id: self._cameras.status(id) for id in ids}, at)
         found = [self._service(s, at) for s in self.bus.services.values() if sees_all and s.is_there(at)]
         is_scaler_missing = self._answered_at is not None and at - self._answered_at > MISSED_S
+        path = self._console.settings.console_problems
+        processes = problems.read(Path(path)) if path and sees_all else []
+        needs = attention(
+            found,
+            seen,
+            connected=self.is_reached,
+            scaler=not (is_scaler_missing and sees_all),
+            problems=processes,
+        )
         return Now(
             time=wall,
             since=self.since,
@@ -94,7 +105,7 @@ class SystemMonitor:
             segments=round(camera_states.segments.per_second(at), 3) if sees_all else None,
             bytes=round(camera_states.bytes.per_second(at)) if sees_all else None,
             services=found,
-            attention=attention(found, seen, connected=self.is_reached, scaler=not (is_scaler_missing and sees_all)),
+            attention=needs,
             cameras=seen[:MOST_LISTED],
             cameras_more=max(0, len(seen) - MOST_LISTED),
             online=sum(camera.state == "online" for camera in seen),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from shared.contract.events import CameraStatus
 from shared.contract.segment import to_headers
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
+from shared.runtime import problems
+from shared.runtime.problems import Problem
 from tests.support.console.people import add_camera, console_on
 from tests.support.video.video_world import path, pieces, pixels
 from tests.support.waiting import patience_s
@@ -225,6 +228,29 @@ async def test_the_doctor_names_faults(server: NatsServer, admin: Client) -> Non
         ben = await console.person("ben", "operator", cameras=["lobby"])
         reply = (await ben.get("doctor")).json()["findings"]
         assert [f["what"] for f in reply if not f["what"].startswith(("NATS", "bucket"))] == ["camera lobby"]
+
+
+async def test_a_dead_process_of_this_machine_is_named_to_those_who_see_all(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    path = tmp_path / problems.FILE
+    now = dt.datetime.now(dt.UTC)
+    problems.write(
+        path,
+        [
+            Problem(service="cv", replica="cv-0", since=now, sentence="CUDA is out of memory", kind="died"),
+            Problem(service="vlm", replica="VLM_URL", since=now, sentence="nothing listens there", kind="not ready"),
+        ],
+    )
+    async with console_on(server, admin, console_problems=str(path)) as console:
+        root, ben = await console.person("root", "admin", sees_all=True), await console.person("ben", cameras=["lobby"])
+        found = {f["what"]: f for f in (await root.get("doctor")).json()["findings"]}
+        assert (found["cv-0"]["level"], found["cv-0"]["found"]) == ("bad", "It died: CUDA is out of memory")
+        assert found["VLM_URL"]["level"] == "warn" and "is not ready" in found["VLM_URL"]["found"]
+        needs = (await root.get("now")).json()["attention"]
+        processes = [(a["service"], a["severity"], a["reason"]) for a in needs if a["kind"] == "process"]
+        assert ("cv-0", "critical", "died: CUDA is out of memory") in processes and len(processes) == 2
+        assert "cv-0" not in (await ben.get("doctor")).text + (await ben.get("now")).text
 
 
 async def test_versions_cover_console_server_and_services(server: NatsServer, admin: Client) -> None:

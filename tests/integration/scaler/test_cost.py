@@ -198,3 +198,11 @@ async def test_the_external_scaler_separates_them_by_heartbeats_alone(
 
 def test_a_run_without_a_worker_is_described() -> None:
     assert Spent(seconds=5.0).describe().count("\n") == 0
+
+
+def test_a_worker_that_dies_at_once_saves_nothing() -> None:
+    cost = Cost(0.0)
+    for second in range(1, 61):
+        spent = cost.charge(float(second), replicas=1, living=0, warming=0, used_s=0.05 * second, working_s=0.0)
+    assert spent.down_s == 60 and spent.saving == 0
+    assert "workers died" in spent.describe() and "saved" not in spent.describe()

@@ -45,6 +45,7 @@ export const strings = {
     missing: (/** @type {S} */ service, /** @type {number} */ n) => `${service}: ${count(n, "message waits", "messages wait")}, and no worker runs`,
     camera: (/** @type {S} */ camera, /** @type {S} */ reason) => `${camera}: ${reason || "it sends nothing"}`,
     lost: (/** @type {S} */ camera, /** @type {number} */ n, /** @type {S} */ reason) => `${camera}: deferred frames of ${count(n, "segment")} can't be analysed any more (${reason})`,
+    process: (/** @type {S} */ replica, /** @type {S} */ reason) => `${replica} ${reason}`,
     unknown: (/** @type {S} */ service, /** @type {S} */ reason) => `${service}: ${reason}`,
     severity: { critical: "now", warning: "soon" },
   },

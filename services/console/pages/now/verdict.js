@@ -76,6 +76,7 @@ export function phrase(a) {
   if (a.kind === "missing") return texts.missing(a.service, a.amount);
   if (a.kind === "camera") return texts.camera(a.camera, a.reason);
   if (a.kind === "lost") return texts.lost(a.camera, a.amount, a.reason);
+  if (a.kind === "process") return texts.process(a.service, a.reason);
   if (a.kind === "unknown") return texts.unknown(a.service, a.reason);
   return a.kind === "server" ? texts.server : texts.scaler;
 }
