@@ -192,9 +192,9 @@ class Connection(Client):
             subjects = (sub.subject for sub in self._subs.values() if sub.subject.lower() == lowered)
             self._denied.put_nowait(Denied(denials.sentence(user, next(subjects, lowered), subscribes=True)))
             return
-        asked = [r for r in self._requests if lowered in (r[0].lower(), names.imported(r[0]).lower())]
-        error = Denied(denials.sentence(user, asked[0][0] if asked else lowered, subscribes=False))
-        pending = [f for _, token in asked if (f := self._resp_map.get(token)) and not f.done()]
+        requests = [r for r in self._requests if lowered in (r[0].lower(), names.imported(r[0]).lower())]
+        error = Denied(denials.sentence(user, requests[0][0] if requests else lowered, subscribes=False))
+        pending = [f for _, token in requests if (f := self._resp_map.get(token)) and not f.done()]
         for future in pending:
             future.set_exception(error)
         if not pending:

@@ -78,9 +78,9 @@ async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -
     wait_s: for a server that is still starting.
     """
     if os.environ.get("NATS_URL"):
-        asked = settings.load(BusSettings)
-        inbox = denials.inbox(asked.nats_user)
-        return await bus.connect(asked, identity, inbox=inbox, timeout_s=wait_s, raises_denials=True)
+        chosen = settings.load(BusSettings)
+        inbox = denials.inbox(chosen.nats_user)
+        return await bus.connect(chosen, identity, inbox=inbox, timeout_s=wait_s, raises_denials=True)
     try:
         running = msgspec.json.decode((data / "run.json").read_bytes(), type=Running)
         password = (data / "secrets" / identity).read_text()
