@@ -58,8 +58,10 @@ Tell = Callable[[int, int], None]
 async def entries(
     client: Client, service: str | None = None, tell: Tell | None = None, *, reason: str = "", after: int = 0
 ) -> AsyncIterator[DeadLetter]:
-    """Yield all present dead letters after a number, oldest first; those of one service if it is named, and those whose
-    reason contains a text, in any case.
+    """Yield all present dead letters, oldest first.
+
+    service: only its letters. reason: only letters whose reason contains this text, in any case. after: only letters
+    with a higher number.
 
     A message whose workers died on it has only JetStream's advisory. The message is read from its stream while it
     exists there.
