@@ -33,7 +33,8 @@ ABSENT = {
     "keda_": "KEDA: tidegate up scales by itself",
     "jetstream_": "the exporter next to each nats-server of a cluster, or of compose.yaml",
     "gnatsd_": "the same",
-    "tidegate_scaler_": "the scaler that KEDA asks",
+    "tidegate_scaler_requests_total": "the scaler's service, which KEDA asks",
+    "tidegate_scaler_streams": "the same",
 }
 # Series that begin with an event which may not come.
 RARE = {
