@@ -28,7 +28,7 @@ from tidegate.commands.dashboards import dashboards
 ADDED = {"job", "instance"}
 
 
-def written(folder: Path, *arguments: str) -> str:
+def write(folder: Path, *arguments: str) -> str:
     """Run the command; return its output."""
     done = CliRunner().invoke(dashboards, [str(folder), *arguments], catch_exceptions=False)
     assert done.exit_code == 0
@@ -40,7 +40,7 @@ def read(path: Path) -> Any:
 
 
 def test_prometheus_gets_the_processes_and_the_alerts(tmp_path: Path) -> None:
-    written(tmp_path / "here", "--data", str(tmp_path / "data"))
+    write(tmp_path / "here", "--data", str(tmp_path / "data"))
     config = read(tmp_path / "here/prometheus.yml")
     (job,) = config["scrape_configs"]
     assert job["file_sd_configs"][0]["files"] == [f"{tmp_path}/data/metrics/*.json"] and job["honor_labels"]
@@ -51,7 +51,7 @@ def test_prometheus_gets_the_processes_and_the_alerts(tmp_path: Path) -> None:
 
 
 def test_grafana_gets_every_dashboard_and_a_password_of_its_own(tmp_path: Path) -> None:
-    output = written(tmp_path)
+    output = write(tmp_path)
     grafana = tmp_path / "grafana"
     secret = (grafana / "password").read_text()
     assert len(secret) >= 32 and (grafana / "password").stat().st_mode & 0o777 == 0o600 and secret not in output
@@ -69,14 +69,14 @@ def test_grafana_gets_every_dashboard_and_a_password_of_its_own(tmp_path: Path) 
     assert f"--web.listen-address={source['url'].removeprefix('http://')}" in prometheus
     assert f"--config={grafana}/grafana.ini" in server
     # A later run changes no password.
-    written(tmp_path)
+    write(tmp_path)
     assert (grafana / "password").read_text() == secret
 
 
 @pytest.mark.foreign
 def test_prometheus_accepts_both_configurations(tmp_path: Path) -> None:
-    written(tmp_path / "up")
-    written(tmp_path / "compose", "--containers")
+    write(tmp_path / "up")
+    write(tmp_path / "compose", "--containers")
     for folder in ("up", "compose"):
         check = [promql.promtool(), "check", "config", tmp_path / folder / "prometheus.yml"]
         done = subprocess.run(check, capture_output=True, text=True, timeout=120)
@@ -84,7 +84,7 @@ def test_prometheus_accepts_both_configurations(tmp_path: Path) -> None:
 
 
 def test_containers_are_found_by_the_names_of_compose(tmp_path: Path) -> None:
-    written(tmp_path, "--containers")
+    write(tmp_path, "--containers")
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     jobs = read(tmp_path / "prometheus.yml")["scrape_configs"]
     hosts = {(name, each["port"]) for job in jobs for each in job["dns_sd_configs"] for name in each["names"]}
@@ -96,15 +96,15 @@ def test_containers_are_found_by_the_names_of_compose(tmp_path: Path) -> None:
     (source,) = read(tmp_path / "grafana/provisioning/datasources/tidegate.yml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
     targets = {rule["target_label"] for job in jobs for rule in job["relabel_configs"]}
-    assert selected_target_labels() <= targets | ADDED
+    assert target_labels() <= targets | ADDED
 
 
-def selected_target_labels() -> set[str]:
+def target_labels() -> set[str]:
     """The labels of targets by which dashboards and alerts select or group what local processes export."""
     texts = [query for name in NAMES for query, _ in queries(name)] + [rule["expr"] for rule in ALERTS.values()]
     ours = [text for text in texts if any(name.startswith(("tidegate_", "up")) for name in promql.selected(text))]
     found = {label for text in ours for labels in promql.selected(text).values() for label in labels}
-    return (found | {label for text in ours for label in promql.grouped(text)}) & promql.OF_TARGETS
+    return (found | {label for text in ours for label in promql.grouping_labels(text)}) & promql.OF_TARGETS
 
 
 def test_local_targets_have_the_labels_that_dashboards_and_alerts_read(
@@ -114,5 +114,5 @@ def test_local_targets_have_the_labels_that_dashboards_and_alerts_read(
     monitoring.tell_prometheus(BusSettings(metrics_targets=str(tmp_path)), "cv", 9102)
     (entry,) = json.loads((tmp_path / "cv-0.json").read_text())
     labels = entry["labels"]
-    assert {"namespace", "component", "pod"} <= selected_target_labels() <= set(labels) | ADDED
+    assert {"namespace", "component", "pod"} <= target_labels() <= set(labels) | ADDED
     assert (labels["namespace"], labels["component"], labels["pod"]) == ("local", "cv", "cv-0")

@@ -37,10 +37,10 @@ def next_commands(folder: Path) -> str:
     """Return what starts both. Prometheus deletes its oldest values beyond 5 GB."""
     options = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/prometheus"]
     options += ["--storage.tsdb.retention.size=5GB", "--web.listen-address=127.0.0.1:9090"]
-    started = ["grafana", "server", "--homepath=/usr/share/grafana", f"--config={folder}/grafana/grafana.ini"]
+    server = ["grafana", "server", "--homepath=/usr/share/grafana", f"--config={folder}/grafana/grafana.ini"]
     return (
         f"written to {folder}; start each in a terminal of its own:\n\n"
         f"  {shlex.join(['prometheus', *options])}\n\n"
-        f"  {shlex.join(started)}\n\n"
+        f"  {shlex.join(server)}\n\n"
         f"then open http://127.0.0.1:3000: user {configuration.USER}, password in {folder}/grafana/password"
     )

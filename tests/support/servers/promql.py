@@ -62,7 +62,7 @@ def selected(query: str) -> dict[str, set[str]]:
     return found
 
 
-def grouped(query: str) -> set[str]:
+def grouping_labels(query: str) -> set[str]:
     """The labels by which it groups or joins."""
     return {label.strip() for found in _LISTS.findall(query) for label in found.split(",") if label.strip()}
 
@@ -81,5 +81,5 @@ def strangers(query: str, shown: str = "") -> list[str]:
         f"{name} has no label {label}" for name, of in read.items() for label in of - metric_labels().get(name, of)
     ]
     text = set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}|\$labels\.(\w+)", shown))
-    named = grouped(query) | {one or other for one, other in text} - {"end"}
+    named = grouping_labels(query) | {one or other for one, other in text} - {"end"}
     return wrong + [f"no metric in it has a label {label}" for label in sorted(named - labels)]

@@ -43,14 +43,14 @@ ENDING = """
 @pytest.fixture
 async def pool(tmp_path: Path) -> AsyncIterator[Replicas]:
     """A pool without workers, whose command a test sets."""
-    made = Replicas("cv", [], {}, tmp_path, backoff=Backoff(first_s=0.02, longest_s=0.1, jitter=0.0), grace_s=5.0)
-    yield made
-    made.grace_s = 0.1
-    await made.close()
+    replicas = Replicas("cv", [], {}, tmp_path, backoff=Backoff(first_s=0.02, longest_s=0.1, jitter=0.0), grace_s=5.0)
+    yield replicas
+    replicas.grace_s = 0.1
+    await replicas.close()
 
 
 @pytest.fixture
-async def limited(tmp_path: Path) -> AsyncIterator[LogSettings]:
+async def limits(tmp_path: Path) -> AsyncIterator[LogSettings]:
     settings = LogSettings(log_max_bytes=MB, log_files=3)
     task = asyncio.create_task(logs.limit(settings, tmp_path))
     yield settings
@@ -73,7 +73,7 @@ def text(folder: Path) -> str:
     return "".join(path.read_text() for path in found if path.exists())
 
 
-@pytest.mark.usefixtures("limited")
+@pytest.mark.usefixtures("limits")
 async def test_a_worker_that_logs_100_mb_leaves_the_limit(pool: Replicas, tmp_path: Path) -> None:
     await run(pool, TALKER)
     await until(lambda: "the last line" in text(tmp_path) and size(tmp_path) <= 3 * MB)
@@ -86,7 +86,7 @@ async def test_a_worker_that_logs_100_mb_leaves_the_limit(pool: Replicas, tmp_pa
         assert {len(line) for line in lines if line != "the last line"} <= {99}
 
 
-@pytest.mark.usefixtures("limited")
+@pytest.mark.usefixtures("limits")
 async def test_the_error_of_a_worker_is_found_after_its_log_was_cut(pool: Replicas, tmp_path: Path) -> None:
     # It starts at an offset that its log has no more when it ends.
     (tmp_path / "cv-0.log").write_text("of an earlier run\n" * 30_000)
