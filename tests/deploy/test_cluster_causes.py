@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from tests.support.kube.checked_cluster import Cluster, check, cluster, jsz, whole
+from tests.support.kube.checked_cluster import Cluster, check, cluster, jsz, several, whole
 from tests.support.kube.deploy_manifests import FORMS, OVERLAYS, build
-from tests.support.kube.trigger_faults import no_scaler, paused, several, url, without_demand
+from tests.support.kube.trigger_faults import no_scaler, paused, url, without_demand
 from tidegate.cluster import state
 from tidegate.cluster.checks import causes, triggers
 from tidegate.cluster.kubectl import by_kind

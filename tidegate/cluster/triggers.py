@@ -1,8 +1,9 @@
 """Triggers of ScaledObjects: whom each asks, for what, and its mistakes by the rules of the scaler and of KEDA.
 
-for trigger in triggers.of(scaled_object):
-    trigger.name                    # "trigger 0 of tidegate-cv"
-    triggers.query(trigger)         # raises SettingError with the scaler's own sentence
+Example:
+    for trigger in triggers.of(scaled_object):
+        trigger.name                    # "trigger 0 of tidegate-cv"
+        triggers.query(trigger)         # raises SettingError with the scaler's own sentence
 """
 
 from __future__ import annotations

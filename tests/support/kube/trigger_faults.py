@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.support.kube.checked_cluster import NS, change, drop, several
+from tests.support.kube.checked_cluster import NS, change, drop
 from tests.support.kube.cluster_faults import CV, HPA, Fault
 from tests.support.kube.kube_api import Document, KubeApi
 from tests.support.kube.kube_controllers import set_condition
@@ -164,7 +164,7 @@ FAULTS = (
     Fault(
         f"ScaledObject {CV}",
         "bad",
-        several(without_demand(CV), lambda api: api.pages.clear()),
+        change("ScaledObject", CV, lambda d: set_condition(d, "Ready", "False", "TriggerError", "not working")),
         "tidegate-cv keeps 1 replica until then",
         "describe scaledobject",
     ),

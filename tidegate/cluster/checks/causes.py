@@ -1,6 +1,7 @@
 """Cause before effect: a line that a bad one explains is named in that one's line, and has none of its own.
 
-fold(findings)      # the bad ones, then the notes, then what is ok
+Example:
+    fold(findings)      # the bad ones, then the notes, then what is ok
 """
 
 from __future__ import annotations
