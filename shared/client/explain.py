@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import nats.errors
 from nats.aio.client import Client
 
 from shared.bus.requests import read
 from shared.contract import names
-from shared.contract.questions.explain import Explanations
+from shared.contract.questions.explain import Explanation, Explanations
+from shared.contract.questions.whatif import InForce
 from shared.runtime.errors import BusError
 
 # The external scaler and an autoscaler may both answer: wait briefly for others after the first answer.
@@ -39,3 +41,15 @@ async def ask(client: Client, service: str) -> list[Explanations]:
     if not answers:
         raise BusError("no scaler answers: start 'tidegate up', or python -m services.scaler beside KEDA")
     return answers
+
+
+def in_force(current: Explanation) -> InForce | None:
+    """Return the settings of a service scaled by demand; None for any other query."""
+    field_names = {field.name for field in msgspec.structs.fields(InForce)}
+    settings = {name: value for name, value in current.settings.items() if name in field_names}
+    # The scaler reports no budget for workers that do not degrade, whatever its setting.
+    is_degradable = any(current.terms.get(term) for term in ("defer_budget", "left_out"))
+    try:
+        return msgspec.convert({**settings, "bends": is_degradable}, InForce)
+    except msgspec.ValidationError:
+        return None

@@ -26,8 +26,8 @@ from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.audit import keep, run
 from tidegate.audit.arrivals import WorkerMeasurements
-from tidegate.audit.candidates import DEMAND, bases, candidates, lags
-from tidegate.audit.costs import audit, best, busiest, simulate
+from tidegate.audit.candidates import DEMAND, IN_FORCE, LAG, STATIC, Candidate, bases, candidates, lags
+from tidegate.audit.costs import Costs, Row, audit, best, busiest, simulate
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
 from tidegate.cluster.checks import scaling
 from tidegate.cluster.state import Cluster
@@ -36,6 +36,8 @@ from tidegate.local.scaling import scaled_objects
 from tidegate.local.server import NatsServer
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.trace import Trace, read
+from tidegate.view.audit import chosen as recommendation
+from tidegate.view.audit import decision
 
 LOAD = Workload(service_rate=2.0, cold_start_s=90.0, latency_target_s=3.0, max_replicas=9)
 BUDGETS = (0.0, 0.05)
@@ -203,6 +205,24 @@ def test_the_cheapest_that_serves_enough_is_recommended(found: list[tuple[float,
         assert chosen[1] >= least and chosen[0] == min(hours for hours, _ in enough)
     else:
         assert chosen[1] == max(served for _, served in found)
+
+
+def test_a_payer_sees_cost_saving_and_service_of_what_runs_and_what_is_recommended() -> None:
+    def row(name: str, hours: float, served: float) -> Row:
+        return Row(Candidate(name=name, settings="s", text=""), outcome(hours, served))
+
+    static, lag, demand, now = row(STATIC, 240, 1), row(LAG, 96, 0.999), row(DEMAND, 48, 0.995), row(IN_FORCE, 120, 0.9)
+    costs = Costs(simulated=hours(*[1] * 24), first_day=0, rows=[static, lag, demand], chosen=demand, enough=0.99)
+    first, chosen, other = ([str(cell) for cell in cells] for cells in decision(costs, 2.0))
+    assert first == ["without scaling", STATIC, "7,200", "", "100.0%", "14,400", ""]
+    assert chosen == ["recommended", DEMAND, "1,440", "5,760", "99.5%", "2,880", "11,520"]
+    assert other == ["runner-up", LAG, "2,880", "4,320", "99.9%", "5,760", "8,640"]
+    known = replace(costs, others=[now])
+    assert [str(cells[0]) for cells in decision(known, None)] == ["now", "recommended", "runner-up"]
+    assert decision(known, None)[1][3] == "2,160"
+    assert "costs 1,440 GPU-hours in 30 days; that saves 2,160 against what runs now" in next(
+        iter(recommendation(known, None))
+    )
 
 
 # ---- the commands

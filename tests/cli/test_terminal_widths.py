@@ -63,7 +63,7 @@ def test_an_explanation_has_a_line_for_each_sentence_in_a_pipe() -> None:
     lines = text_of(out).splitlines()
     assert f"  {sentence.strip()}" in lines
     (title,) = [line for line in lines if line.startswith("cv needs")]
-    assert title.endswith("(autoscaler, not read yet; asked for now)")
+    assert title.endswith("(the local autoscaler, not read yet; asked for now)")
     assert f"settings: {'x' * 70} 1, {'y' * 70} 2" in lines
 
 

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from shared.contract import catalog
+from shared.contract.questions.whatif import InForce
 from shared.runtime.errors import SettingError
 from tidegate.keda.threshold import lag_threshold
 from tidegate.local.scaling.scaled_objects import shipped
@@ -140,6 +141,24 @@ def present_candidate(base: Bases, load: Workload, settings: Mapping[str, str], 
     _set_query(document, settings)
     return _candidate(
         IN_FORCE, ", ".join(f"{key} {value}" for key, value in settings.items()), document, degradable=degradable
+    )
+
+
+# The query parameters of a trigger's URL, by the fields of `InForce`.
+_KEYS = {
+    "latency_target_s": "latencyTarget",
+    "cold_start_s": "coldStart",
+    "headroom": "headroom",
+    "lag_threshold": "lagThreshold",
+    "defer_budget": "deferBudget",
+    "backfill_grace_s": "backfillGrace",
+}
+
+
+def candidate_in_force(base: Bases, load: Workload, force: InForce) -> Candidate:
+    """Return the settings that the scaler is asked for now."""
+    return present_candidate(
+        base, load, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, degradable=force.degradable
     )
 
 

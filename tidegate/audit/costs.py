@@ -79,6 +79,21 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
         """Return replica-hours per thirty days."""
         return row.result.replica_hours * A_MONTH_S / self.simulated.duration_s
 
+    @property
+    def baseline(self) -> Row:
+        """What a saving is counted against: the scaling in force, or a fixed fleet for the peak."""
+        return self.others[0] if self.others else self.rows[0]
+
+    @property
+    def runner_up(self) -> Row | None:
+        """What would be recommended without the recommended row."""
+        rest = [row for row in self.rows if row.candidate and row is not self.chosen]
+        return rest[best([row.result for row in rest], self.enough)] if rest else None
+
+    def saved(self, row: Row) -> float:
+        """Return the replica-hours per thirty days that it saves; below 0 if it costs more."""
+        return self.a_month(self.baseline) - self.a_month(row)
+
 
 def audit(
     base: Bases,
@@ -106,7 +121,12 @@ def audit(
         meter = _ProgressMeter(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
         if points:
             tell(f"tuning the rule by lag, {len(points)} settings")
-            tuning = _results(pool, points, day, load, lambda _: meter.advance(day.duration_s))
+
+            def report_tuning(n: int) -> None:
+                meter.advance(day.duration_s)
+                tell(f"tuning the rule by lag, setting {n} of {len(points)}")
+
+            tuning = _results(pool, points, day, load, report_tuning)
             trials.insert(1 + (trials[1:2] != [] and trials[1].kind == KEDA_DEFAULT), points[best(tuning, enough)])
         oracle = pool.submit(run_oracle, simulated, load, initial=initial(simulated, load))
 

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from nats.aio.client import Client
 from rich.console import Console
 from rich.text import Text
 
-from shared.runtime.errors import SettingError
+from shared.client.explain import ask, in_force
+from shared.contract.questions.whatif import InForce
+from shared.runtime.errors import BusError, SettingError
 from tidegate.audit.arrivals import BUDGETS, Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
-from tidegate.audit.candidates import Bases, bases
+from tidegate.audit.candidates import Bases, bases, candidate_in_force
 from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
 from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
@@ -44,6 +47,9 @@ from tidegate.view import records
 from tidegate.view.inert import echo
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import Tell, telling
+
+# An older query of a scaler is not current.
+CURRENT_S = 60.0
 
 
 @click.command()
@@ -115,12 +121,15 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **argu
         raise SettingError(f"--min-replicas {load.min_replicas} is over --max-replicas {load.max_replicas}")
     base, status = bases(service), Screen(stderr=True)
     loaded: list[Arrivals] = []
+    force: InForce | None = None
     if trace is not None:
         loaded.append(Arrivals(trace=load_trace(trace)))
     else:
         begin = instant("--since", since, now_here())
 
         async def work(client: Client) -> None:
+            nonlocal force
+            force = await _ask_in_force(client, service)
             with telling(status) as tell:
                 book = await usage.read(client, begin, lambda n: tell(f"{n:,} messages on usage read"))
             loaded.append(_read_usage(book, service, begin))
@@ -129,7 +138,15 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **argu
     out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH
-    run(options, base, loaded[0], out, status)
+    run(options, base, loaded[0], out, status, force)
+
+
+async def _ask_in_force(client: Client, service: str) -> InForce | None:
+    """Return the settings that a scaler is asked for now; None if none answers, or nothing scales by demand."""
+    with suppress(BusError):
+        found = [e for answer in await ask(client, service) for e in answer.found if e.asked_s < CURRENT_S]
+        return in_force(min(found, key=lambda e: e.asked_s)) if found else None
+    return None
 
 
 def _read_usage(book: Book, service: str, begin: dt.datetime) -> Arrivals:
@@ -153,8 +170,15 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool = False
 
 
-def run(options: AuditOptions, base: Bases, arrivals: Arrivals, out: Console, status: Console) -> None:
-    """Simulate and print the result. Raise SettingError."""
+def run(
+    options: AuditOptions,
+    base: Bases,
+    arrivals: Arrivals,
+    out: Console,
+    status: Console,
+    force: InForce | None = None,
+) -> None:
+    """Simulate and print the result. force: the present scaling, None if unknown. Raise SettingError."""
     trace = arrivals.trace
     load = _read_workload(options, base, arrivals)
     arrival_pattern = pattern(trace, arrivals.known, arrivals.begins)
@@ -163,7 +187,8 @@ def run(options: AuditOptions, base: Bases, arrivals: Arrivals, out: Console, st
         for line in _summary_lines(options, arrivals, load, arrival_pattern, rise_count):
             out.print(Text(line), soft_wrap=True)
     with telling(status) as tell:
-        costs = simulate(base, trace, load, options.budgets or BUDGETS, enough=options.enough, tell=tell)
+        extra = [candidate_in_force(base, load, force)] if force else []
+        costs = simulate(base, trace, load, options.budgets or BUDGETS, enough=options.enough, extra=extra, tell=tell)
         if options.png:
             _draw(options.png, arrivals, arrival_pattern, costs, options.price, tell)
     candidate = costs.chosen.candidate
@@ -219,6 +244,12 @@ def _print_costs(options: AuditOptions, trace: Trace, costs: Costs, out: Console
     for line in (*(f"{row.label}: {view.settings(row)}" for row in costs.rows), *view.simulated(trace, costs)):
         out.print(Text(line, "dim"), soft_wrap=True)
     out.print()
+    fields, rows = view.decision_fields(options.price), view.decision(costs, options.price)
+    if out.is_terminal:
+        records.show(out, fields, rows, "nothing")
+    else:
+        out.print(records.table(fields, rows))
+    out.print()
     for line in view.chosen(costs, options.price):
         out.print(Text(line), soft_wrap=True)
 
@@ -269,6 +300,13 @@ def _fields(
             for row in costs.rows
         },
         "recommended": costs.chosen.name,
+        "runner_up": costs.runner_up.name if costs.runner_up else None,
+        "saved": {
+            "against": costs.baseline.name,
+            "against_gpu_hours_30d": costs.a_month(costs.baseline),
+            "gpu_hours_30d": costs.saved(costs.chosen),
+            "cost_30d": None if options.price is None else costs.saved(costs.chosen) * options.price,
+        },
         "scaled_object": candidate.text,
     }
 

@@ -11,6 +11,7 @@ event or a dead letter is lost; one that cv has not acknowledged is waiting.
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -99,7 +100,8 @@ class PhaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """frames_later: deferred frames. revised: segments with a revision. saving: saved share of the
-    replica-seconds of a static fleet for the peak.
+    replica-seconds of a static fleet for the peak. machine_limit: a sentence if more workers were needed than the
+    machine has cores.
     """
 
     finished: str
@@ -117,6 +119,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     static_replica_seconds: float
     saving: float
     phases: list[PhaseSummary]
+    machine_limit: str = ""
 
 
 async def read_back(client: Client) -> Run:
@@ -200,8 +203,16 @@ def summarise(run: Run, observed: Observations) -> RunSummary:
         replica_busy_seconds=round(scaler.busy_seconds, 1),
         static_replica_seconds=round(static, 1),
         saving=round(1 - scaler.replica_seconds / static, 3) if static else 0.0,
+        machine_limit=machine_limit(max((s.needed for s in observed.samples), default=0), os.cpu_count() or 1),
         phases=[_of_phase(p, observed.samples, latencies) for p in phases],
     )
+
+
+def machine_limit(needed: int, cores: int) -> str:
+    """Return a sentence if the machine kept workers from following the load; else an empty one."""
+    if needed <= cores:
+        return ""
+    return f"this machine is the limit: the surge needed {needed} workers, and it has {cores} cores"
 
 
 def _of_phase(phase: Phase, samples: Sequence[Sample], latencies: Sequence[tuple[float, float]]) -> PhaseSummary:
@@ -320,6 +331,8 @@ def table(summary: RunSummary) -> RenderableType:
         f"{summary.replica_seconds:.0f} replica-seconds used, {summary.replica_busy_seconds:.0f} of them busy; a fleet "
         f"that always has the peak's {summary.peak_replicas}: {summary.static_replica_seconds:.0f}",
     )
+    if summary.machine_limit:
+        facts.add_row("limit", Text(summary.machine_limit, style="yellow"))
     facts.add_row("saved", Text(f"{summary.saving:.0%}", style="bold green" if summary.saving > 0 else ""))
     return Group(phases, Text(), facts)
 

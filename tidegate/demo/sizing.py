@@ -8,6 +8,7 @@ The measurement runs in a separate process, which can be killed at any time and 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from itertools import cycle
@@ -79,7 +80,10 @@ def fit_scaled_object(scaled: ScaledObject, load: Load, clock: float) -> ScaledO
     clock: the autoscaler's seconds in one real second; it scales the time settings.
     """
     times = {"latencyTarget": LATENCY_TARGET_S * clock, "coldStart": scaled_objects.COLD_START_S * clock}
-    scaled = scaled.with_maximum(load.workers)
+    cores = os.cpu_count() or 1
+    scaled = scaled.with_maximum(
+        load.workers, scaled_objects.cores_limit(cores, "CV_DEVICE") if load.workers >= cores else None
+    )
     return scaled_objects.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
 
 

@@ -150,14 +150,49 @@ def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
         yield f"of {_length(costs.simulated.duration_s)} alone, as if a month went on like that"
 
 
+DECISION = ("", "way to scale", *map(Right, ("GPU-hours in 30 days", "saved", "minutes in target")))
+MONEY = tuple(map(Right, ("cost in 30 days", "saved money")))
+
+
+def decision_fields(price: float | None) -> Sequence[str]:
+    return DECISION if price is None else (*DECISION, *MONEY)
+
+
+def decision(costs: Costs, price: float | None) -> list[list[str | Text]]:
+    """Return a row for what runs now, or else a fixed fleet, the recommendation, and the runner-up."""
+    named = [
+        ("now" if costs.others else "without scaling", costs.baseline),
+        ("recommended", costs.chosen),
+        ("runner-up", costs.runner_up),
+    ]
+    found: list[list[str | Text]] = []
+    for name, row in named:
+        if row is None or (row is costs.baseline and found):
+            continue
+        saved = "" if row is costs.baseline else f"{costs.saved(row):,.0f}"
+        cells: list[str | Text] = [
+            Text(name, "bold" if row is costs.chosen else ""),
+            "as the scaler is asked" if costs.others and row is costs.baseline else row.label,
+            f"{costs.a_month(row):,.0f}",
+            saved,
+            f"{row.result.window_attainment:.1%}",
+        ]
+        if price is not None:
+            cells += [f"{costs.a_month(row) * price:,.0f}", saved and f"{costs.saved(row) * price:,.0f}"]
+        found.append(cells)
+    return found
+
+
 def chosen(costs: Costs, price: float | None) -> Iterator[str]:
     """Describe the recommendation and its reason."""
-    row, static = costs.chosen, costs.rows[0]
+    row, against = costs.chosen, costs.baseline
     assert row.candidate
-    saved = costs.a_month(static) - costs.a_month(row)
-    money = f", {saved * price:,.0f} at {price:g} each," if price is not None else ""
-    less = f": {saved:,.0f} GPU-hours a month{money} less than a fleet for the peak" if saved > 0 else ""
-    yield f"recommended: {row.label} ({row.candidate.settings}){less}"
+    hours, saved = costs.a_month(row), costs.saved(row)
+    cost = f"costs {hours:,.0f} GPU-hours in 30 days" + (f", {hours * price:,.0f} at {price:g} each" if price else "")
+    what = "what runs now" if costs.others else "a fixed fleet for the peak"
+    money = f", {saved * price:,.0f}," if price else ""
+    less = f"; that saves {saved:,.0f}{money} against {what}, which costs {costs.a_month(against):,.0f}"
+    yield f"recommended: {row.label} ({row.candidate.settings}): {cost}" + (less if saved > 0 else "")
     yield (
         f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target, or else the one that "
         "serves most"

@@ -75,7 +75,10 @@ class WorkerNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One instant. at: seconds since the monitor began. Rates in segments a second. deferred: fraction of frames."""
+    """One instant. at: seconds since the monitor began. Rates in segments a second. deferred: fraction of frames.
+
+    needed: workers, if these are more than the maximum; else 0.
+    """
 
     at: float
     segments_in: float
@@ -86,6 +89,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int
     cameras_online: int
     deferred: float = 0.0
+    needed: int = 0
 
 
 class SystemNow(msgspec.Struct, frozen=True, kw_only=True):
@@ -319,6 +323,7 @@ class Monitor:
         scaler = self._scaler()
         wanted = self._frames_wanted.per_second(at)
         online = (c.enabled and c.status is not None and c.status.state == "online" for c in self._cameras.values())
+        short = scaler.shortage
         return Sample(
             at=round(at - self._began, 3),
             segments_in=round(self._segments_in.per_second(at), 2),
@@ -329,4 +334,5 @@ class Monitor:
             replicas=scaler.replicas,
             cameras_online=sum(online),
             deferred=round(1 - self._frames_analysed.per_second(at) / wanted, 3) if wanted else 0.0,
+            needed=short.needed if short and short.cause == "maximum" else 0,
         )

@@ -144,7 +144,9 @@ def line(snapshot: SystemNow, elapsed: float, story: str) -> Text:
     text = (
         f"{_clock(elapsed)}  {now.cameras_online} cameras online, {now.segments_in:.1f} segments/s in, "
         f"{now.segments_out:.1f} out, pending {_count(now.pending)}, in flight {_count(now.ack_pending)}, "
-        f"{counted(now.desired, 'worker')}" + (f", {now.deferred:.0%} of frames deferred" if now.deferred else "")
+        f"{counted(now.desired, 'worker')}"
+        + (f" of {now.needed} needed" if now.needed else "")
+        + (f", {now.deferred:.0%} of frames deferred" if now.deferred else "")
     )
     return Text(text + (f" | {story}" if story else "") + (f" | {one_line(seen)}" if seen else ""))
 

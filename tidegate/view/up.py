@@ -32,7 +32,6 @@ from tidegate.local.stack import Stack
 from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
-from tidegate.view.words import counted
 
 # Next commands, by the option that enables them.
 NEXT = {
@@ -208,15 +207,7 @@ def fit(scaled: ScaledObject, device: str) -> ScaledObject:
     cores = os.cpu_count() or 1
     if os.environ.get(device, "cpu") != "cpu" or scaled.spec.max_replica_count <= cores:
         return scaled
-    return scaled.with_maximum(cores, cores_limit(cores, device))
-
-
-def cores_limit(cores: int, device: str) -> Limit:
-    """Return the limit of workers on a CPU. device: the variable that selects their device."""
-    return Limit(
-        by=f"the {counted(cores, 'core')} of this machine",
-        remedy=f"use fewer cameras, fewer frames a second, a GPU ({device}=cuda), or more cores",
-    )
+    return scaled.with_maximum(cores, scaled_objects.cores_limit(cores, device))
 
 
 def until_signalled() -> asyncio.Event:

@@ -11,7 +11,6 @@ from typing import BinaryIO
 from shared.contract.questions import whatif
 from shared.contract.questions.whatif import (
     MOST_POINTS,
-    InForce,
     WhatIfAnswer,
     WhatIfLoad,
     WhatIfRequest,
@@ -20,7 +19,7 @@ from shared.contract.questions.whatif import (
 )
 from shared.contract.segment import rfc3339
 from tidegate.audit.arrivals import Arrivals
-from tidegate.audit.candidates import Bases, Candidate, bases, present_candidate
+from tidegate.audit.candidates import bases, candidate_in_force
 from tidegate.audit.costs import Costs, Row, audit
 from tidegate.audit.pattern import DAY_S, pattern, rises
 from tidegate.simulation import series
@@ -28,23 +27,6 @@ from tidegate.simulation.engine import Workload
 from tidegate.view import audit as view
 from tidegate.whatif import requests
 from tidegate.whatif.progress import ProgressWriter
-
-# The query parameters of a trigger's URL, by the fields of `InForce`.
-_KEYS = {
-    "latency_target_s": "latencyTarget",
-    "cold_start_s": "coldStart",
-    "headroom": "headroom",
-    "lag_threshold": "lagThreshold",
-    "defer_budget": "deferBudget",
-    "backfill_grace_s": "backfillGrace",
-}
-
-
-def _present(base: Bases, load: Workload, force: InForce) -> Candidate:
-    """Return the settings in force as a candidate."""
-    return present_candidate(
-        base, load, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, degradable=force.degradable
-    )
 
 
 def _answer(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Costs) -> WhatIfAnswer:
@@ -107,9 +89,9 @@ def _series(arrivals: Arrivals, costs: Costs, rows: list[Row]) -> WhatIfSeries:
 
 def _saved(costs: Costs, price: float | None) -> WhatIfSaving:
     """Return the saving against the settings in force, or against the static fleet if the request has none."""
-    against = costs.others[0] if costs.others else costs.rows[0]
-    hours = costs.a_month(against) - costs.a_month(costs.chosen)
-    return WhatIfSaving(against=against.name, gpu_hours_30d=hours, cost_30d=None if price is None else hours * price)
+    hours = costs.saved(costs.chosen)
+    cost = None if price is None else hours * price
+    return WhatIfSaving(against=costs.baseline.name, gpu_hours_30d=hours, cost_30d=cost)
 
 
 def _notes(request: WhatIfRequest, arrivals: Arrivals, load: Workload, costs: Costs) -> Iterator[str]:
@@ -142,7 +124,7 @@ def simulate(file: BinaryIO, pool: Executor, progress: ProgressWriter) -> WhatIf
         request.budgets,
         enough=request.enough,
         kinds=request.policies,
-        extra=[_present(base, load, request.in_force)] if request.in_force else [],
+        extra=[candidate_in_force(base, load, request.in_force)] if request.in_force else [],
         pool=pool,
         tell=progress.set_step,
         done=progress.set_share,

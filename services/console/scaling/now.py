@@ -11,7 +11,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.console.web.cached_value import CachedValue
-from shared.client.explain import ask
+from shared.client.explain import ask, in_force
 from shared.contract import catalog
 from shared.contract.questions.explain import Explanation, Explanations
 from shared.contract.questions.whatif import InForce
@@ -99,7 +99,7 @@ def scaled_service(service: str, answers: list[Explanations]) -> ScaledService:
         policy=policy,
         sentence=_sentence(service, policy, current),
         queries=queries,
-        in_force=_in_force(current) if current else None,
+        in_force=in_force(current) if current else None,
     )
 
 
@@ -123,17 +123,6 @@ def _sentence(service: str, policy: Policy, current: Explanation | None) -> str:
     active = "work to do" if current.terms.get("active") else "nothing to do"
     need = f"{service} needs {count} {'replica' if count == '1' else 'replicas'} for {current.of}: {active}"
     return f"{need}; {current.shortage.words}" if current.shortage else need
-
-
-def _in_force(current: Explanation) -> InForce | None:
-    field_names = {field.name for field in msgspec.structs.fields(InForce)}
-    settings = {name: value for name, value in current.settings.items() if name in field_names}
-    # The scaler reports no budget for workers that do not degrade, whatever its setting.
-    is_degradable = any(current.terms.get(term) for term in ("defer_budget", "left_out"))
-    try:
-        return msgspec.convert({**settings, "bends": is_degradable}, InForce)
-    except msgspec.ValidationError:
-        return None
 
 
 def _key(name: str) -> str:

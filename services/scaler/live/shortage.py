@@ -129,7 +129,14 @@ def _starting(s: Situation, count: int, limit: str, remedy: str) -> Shortage:
 
 def _shortage(s: Situation, cause: str, sentence: str, remedy: str = "") -> Shortage:
     return msgspec.convert(
-        {"cause": cause, "sentence": sentence, "remedy": remedy, "since_s": round(s.short_s, 3)}, Shortage
+        {
+            "cause": cause,
+            "sentence": sentence,
+            "needed": s.wanted,
+            "remedy": remedy,
+            "since_s": round(s.short_s, 3),
+        },
+        Shortage,
     )
 
 

@@ -20,13 +20,14 @@ class ReplicaSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shortage(msgspec.Struct, frozen=True, kw_only=True):
-    """Why fewer replicas are ready than needed, since `since_s` seconds. remedy: what to do; empty for waiting.
+    """Why fewer replicas are ready than the `needed` ones, since `since_s` seconds. remedy: empty for waiting.
 
     cause: `maximum` is reached, replicas are `starting` or `dying`, or the process that is `scaling` starts no more.
     """
 
     cause: Literal["maximum", "starting", "dying", "scaling"]
     sentence: str
+    needed: int = 0
     remedy: str = ""
     since_s: float = 0.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
@@ -17,7 +18,7 @@ from tidegate.keda import scaledobject
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.keda.source import NoSeries
 from tidegate.simulation import compare
-from tidegate.simulation.engine import Result, ScalerView, Workload, run
+from tidegate.simulation.engine import Bar, Result, ScalerView, Workload, run
 from tidegate.simulation.policies import Gpus, KedaUtilisation, Kpa, RayServe
 
 DEMAND = ROOT / "deploy/keda/demand/cv.yaml"
@@ -182,6 +183,23 @@ def test_utilisation_is_tuned_with_and_without_the_lag_rule(monkeypatch: pytest.
     default, tuned = compare.compare(poisson(6, 1800), load, scaledobject.load(DEMAND), names)
     assert (default.name, tuned.name) == names
     assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
+
+
+@pytest.mark.parametrize("attainment", [0.5, 1.1])
+def test_ending_hopeless_runs_early_changes_no_result(attainment: float) -> None:
+    load = Workload(service_rate=4, cold_start_s=30, max_age_s=60)
+    arrivals = counts(*[2] * 1800, *[24] * 1800, *[2] * 1800)
+    points = compare.lag_grid(load)[::7]
+    whole = [compare._at(arrivals, load, point, None) for point in points]
+    results = [result for result in whole if result]
+    order = sorted(range(len(points)), key=lambda i: compare._worth(results[i], attainment))
+    with ThreadPoolExecutor(1) as pool:
+        best = compare._best(pool, arrivals, load, points, attainment, 2, lambda _: None)
+    assert [point for point, _ in best] == [points[i] for i in order[:2]]
+    assert [result.timeline for _, result in best] == [results[i].timeline for i in order[:2]]
+    first, last = results[order[0]], points[order[-1]]
+    bar = Bar(replica_hours=first.replica_hours, window_attainment=min(1, attainment))
+    assert compare._at(arrivals, load, last, bar) is None
 
 
 def test_the_tuned_keda_is_the_cheapest_with_equal_service() -> None:

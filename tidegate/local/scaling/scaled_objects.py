@@ -20,7 +20,7 @@ from shared.contract import catalog
 from shared.contract.catalog import Service
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import value_of
-from tidegate.keda.scaledobject import ExternalTrigger, MetricsApiTrigger, ScaledObject, Trigger, load
+from tidegate.keda.scaledobject import ExternalTrigger, Limit, MetricsApiTrigger, ScaledObject, Trigger, load
 
 # A worker on a CPU is ready after this long; a pod, or a node, takes minutes.
 COLD_START_S = 8.0
@@ -83,6 +83,14 @@ def environment(service: str, scaled: ScaledObject) -> dict[str, str]:
     if not queries:
         return {name: "0"}
     return {name: value_of(name, os.environ) or f"{queries[0].settings.latency_target_s:g}"}
+
+
+def cores_limit(cores: int, device: str) -> Limit:
+    """Return the limit of workers on a CPU. device: the variable that selects their device."""
+    return Limit(
+        by=f"the {cores} {'core' if cores == 1 else 'cores'} of this machine",
+        remedy=f"use fewer cameras, fewer frames a second, a GPU ({device}=cuda), or more cores",
+    )
 
 
 def unused(service: str, scaled: ScaledObject) -> str:
