@@ -1,6 +1,6 @@
-"""The start and the stop of a process, reported to systemd for `Type=notify`.
+"""The start and the stop of a process, reported to systemd for `Type=notify`: `systemd.notify("READY=1")`.
 
-systemd.notify("READY=1")          # nothing happens elsewhere
+Without systemd nothing happens.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from services.scaler.cost import Spent
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
 from shared.contract.topology import TopologySettings
-from shared.runtime import install, telemetry
+from shared.runtime import install, systemd, telemetry
 from shared.runtime.errors import SettingError
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
@@ -69,8 +69,10 @@ async def run(
             unused = (scaled_objects.unused(name, one) for name, one in scaled.items())
             for sentence in filter(None, (*warnings, *unused)):
                 console.print(sentence, style="yellow", markup=False)
+            systemd.notify("READY=1")
             # The start takes as long as the server's: Ctrl-C must not wait for it.
             await unless(stop, _show(stack, console, live))
+            systemd.notify("STOPPING=1")
             console.print("stopping: workers finish what they hold")
             states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
         for name, state in states.items():
