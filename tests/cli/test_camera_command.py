@@ -226,6 +226,7 @@ async def test_an_invalid_entry_does_not_hide_the_other_cameras(people: People, 
         ("nested", "unusable"),
     ]
     assert "not a camera" in listed[0]["reason"] and "url" not in listed[0]
+    assert (listed[1]["reason"], listed[1]["video"], listed[1]["fps"]) == ("", None, None)
     await people.works("remove", "broken")
     await people.works("remove", "nested")
     assert "unusable" not in await people.works("list")
