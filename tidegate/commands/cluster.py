@@ -106,9 +106,8 @@ def cluster_check(
     All of it:              tidegate cluster check
     And whether an overlay is applied:
                             tidegate cluster check deploy/kubernetes/overlays/h100/demand
-    For a script, a line each, by tabs or as JSON:
-                            tidegate cluster check | grep -v ^ok
-                            tidegate cluster check --json
+    Only the problems:      tidegate cluster check | grep -v ^ok
+    For a script:           tidegate cluster check --json
 
     It checks KEDA and its metrics, triggers, Secrets, the setup Job, NATS with its streams, GPUs, images, pods and
     network policies. The first line is the first to mend: it names what follows from it. Exit code 1 means that
