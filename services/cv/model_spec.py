@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.contract import catalog
 from shared.models.backends import Backend
+from shared.runtime import install
 from shared.runtime.errors import ModelError
 
 EMBEDDED = "ssd_mobilenet_v2_coco"
@@ -40,7 +41,7 @@ def check(spec: str, device: str) -> None:
         raise ModelError(f"{spec} is not known: openvino:{EMBEDDED} is the embedded one")
     if absent := [module for module in _MODULES.get(scheme, ()) if not catalog.is_importable(module)]:
         extra = BACKENDS[scheme].extra
-        raise ModelError(f"{spec} needs {', '.join(absent)}, not installed here: pip install 'tidegate[{extra}]'")
+        raise ModelError(f"{spec} needs {', '.join(absent)}, not installed here: {install.command(extra)}")
     for path in _paths(scheme, name):
         if not path.exists():
             raise ModelError(f"{spec}: there is no {path}, as this process sees it: correct the path")

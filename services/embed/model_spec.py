@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared.contract import catalog
 from shared.models.backends import Backend
+from shared.runtime import install
 from shared.runtime.errors import ModelError
 
 EMBEDDED = "efficientnet_lite3"
@@ -33,7 +34,7 @@ def check(spec: str, pretrained: str, device: str) -> None:
             raise ModelError(f"EMBED_MODEL={spec} runs on cpu, not {device}: take a CLIP model such as ViT-B-32")
         return
     if absent := [module for module in _MODULES if not catalog.is_importable(module)]:
-        remedy = f"pip install 'tidegate[{_OTHERS.extra}]', or take openvino:{EMBEDDED}"
+        remedy = f"{install.command(_OTHERS.extra)}, or take openvino:{EMBEDDED}"
         raise ModelError(f"EMBED_MODEL={spec} needs {', '.join(absent)}, not installed here: {remedy}")
     for variable, path in (("EMBED_MODEL", name), ("EMBED_PRETRAINED", pretrained)):
         if path.startswith(("/", "./", "../")) and not Path(path).exists():

@@ -7,7 +7,6 @@ is gone, the command names the packages of the extras instead.
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -42,8 +41,8 @@ def sources(installed: Distribution, extras: tuple[str, ...]) -> list[str]:
 
 def _packages(installed: Distribution, extras: tuple[str, ...]) -> list[str]:
     """Return the requirements of extras. The wheel has none of them nested, and no other marker."""
-    marked = (re.fullmatch(r"(.+); extra == ['\"](.+)['\"]", line) for line in installed.requires or ())
-    return sorted({found[1] for found in marked if found and found[2] in extras})
+    marked = (line.partition("; extra == ") for line in installed.requires or ())
+    return sorted({requirement for requirement, _, extra in marked if extra.strip("'\"") in extras})
 
 
 def _installer() -> str:

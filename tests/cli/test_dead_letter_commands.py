@@ -38,7 +38,7 @@ async def processing(admin: Client, reasons: dict[bytes, str]) -> AsyncIterator[
     async def run() -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                for message in await pulled.fetch(10, timeout=1):
+                for message in await pulled.fetch(10, timeout=5):
                     if reason := reasons.get(message.data):
                         headers = deadletters.dead_letter_headers(
                             "cv", reason, stream=names.MEDIA, seq=message.metadata.sequence.stream,

@@ -66,6 +66,7 @@ def test_the_scaled_object_changes_only_what_the_hardware_decides() -> None:
         fitted,
         spec=msgspec.structs.replace(fitted.spec, max_replica_count=given.spec.max_replica_count),
         triggers=given.triggers,
+        limit=given.limit,
     )
     assert back == given
 

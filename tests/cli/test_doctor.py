@@ -18,6 +18,7 @@ from shared.contract import topology
 from shared.runtime.settings import load
 from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
+from tidegate.view.findings import Finding
 
 
 async def findings(data: Path) -> tuple[bool, str]:
@@ -60,7 +61,7 @@ async def test_the_check_follows_the_settings(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("EMBED_CROPS", "detections")
     (wrong,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
-    assert wrong == ("consumer embed", "bad", "missing", "tidegate setup")
+    assert wrong == Finding("consumer embed", "bad", "missing", "tidegate setup")
     await topology.apply(admin.jetstream(), load(topology.TopologySettings))
     assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
     monkeypatch.setenv("EMBED_CROPS", "all")

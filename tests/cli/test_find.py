@@ -31,6 +31,7 @@ from tidegate.commands.find import MOST_IMAGE_BYTES, picture
 from tidegate.local.server import NatsServer
 from tidegate.view import moments
 
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 NOW = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 RFC_3339 = dt.datetime(2026, 11, 24, 13, 5, tzinfo=dt.UTC)
 
@@ -43,7 +44,7 @@ def test_durations_count_back_from_now(d: int, h: int, m: int, s: int, left_out:
     parts = {unit: n for unit, n in (("d", d), ("h", h), ("m", m), ("s", s)) if unit not in left_out}
     if parts:
         text = "".join(f"{n}{unit}" for unit, n in parts.items())
-        ago = dt.timedelta(**{times._UNITS[unit]: n for unit, n in parts.items()})
+        ago = dt.timedelta(**{UNITS[unit]: n for unit, n in parts.items()})
         assert times.instant("--since", text, NOW) == NOW - ago
 
 

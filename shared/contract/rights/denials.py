@@ -7,7 +7,7 @@ import re
 from shared.contract import catalog, names
 from shared.contract.rights import identities
 
-_TENANT = re.compile(r"[A-Z][A-Z0-9_]*-(?=.)")
+_TENANT = re.compile(r"[A-Z][A-Z0-9_]*")
 _READER = "reader-"
 _BUCKET = "KV_"
 # What people call the content of a bucket.
@@ -30,7 +30,8 @@ _REQUESTS = {
 
 def identity_of(user: str) -> str:
     """Return the identity of a user, without its tenant; `admin` for a user that is none of ours."""
-    name = _TENANT.sub("", user, count=1)
+    tenant, _, rest = user.partition("-")
+    name = rest if rest and _TENANT.fullmatch(tenant) else user
     return name if name in identities.every() or name.startswith(_READER) else identities.ADMIN
 
 

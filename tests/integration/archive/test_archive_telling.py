@@ -37,7 +37,6 @@ from tidegate.local.server import NatsServer
 __all__ = ["store", "whole"]
 
 T = TypeVar("T")
-EVER = 100 * 365 * 86_400.0
 
 
 @pytest_asyncio.fixture
@@ -102,7 +101,7 @@ async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
     for client in (viewer, admin):
         await client.flush()
     label = of_alley(results, "detections")[0]["label"]
-    async with searching(server, tmp_path / "index", search_max_age_s=EVER):
+    async with searching(server, tmp_path / "index"):
         # Killed midway, and resumed.
         assert await run(lambda: indexed_pieces(results, pieces=3)) > 0
         await run(lambda: indexed_pieces(results))
@@ -150,7 +149,7 @@ async def test_a_moment_indexed_live_is_not_found_twice(
     for id, event in list(live.items())[:20]:
         late = [msgspec.structs.replace(v, time=v.time.replace(microsecond=999_000)) for v in event.vectors]
         await say(admin, msgspec.structs.replace(event, vectors=[*event.vectors, *late]), id)
-    async with searching(server, tmp_path / "index", search_max_age_s=EVER):
+    async with searching(server, tmp_path / "index"):
         await settled(admin)
         assert rows(tmp_path / "index") == 40
         await run(lambda: indexed_pieces(results))
@@ -206,7 +205,7 @@ async def test_an_impossible_publication_is_reported_before_the_work(
 async def test_the_command_publishes_results_of_an_earlier_run(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
-    async with searching(server, tmp_path / "index", search_max_age_s=EVER):
+    async with searching(server, tmp_path / "index"):
         label = table(results, "detections")[0]["label"]
         done = await run(lambda: command(server, "reanalyze", "--resume", str(results), "--events"))
         assert done.returncode == 0 and "report: " in done.stdout, done.stderr

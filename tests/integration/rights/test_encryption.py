@@ -23,6 +23,7 @@ from shared.runtime.settings import BusSettings
 from tests.support.files import contents
 from tidegate.commands import doctor
 from tidegate.local.server import NatsServer
+from tidegate.view.findings import Finding
 
 SECRET = b"operator:S3cret-of-the-lobby"
 # Random, and thus incompressible.
@@ -262,7 +263,7 @@ async def test_doctor_reports_whether_the_store_is_readable(data: Path, monkeypa
     assert doctor._store(data)[0].found == "'tidegate up' encrypts it"
     await check_all_is_there(data)
     key = data / "secrets/store.key"
-    assert doctor._store(data) == [("stored", "ok", f"encrypted, by {key}: keep a copy elsewhere", "")]
+    assert doctor._store(data) == [Finding("stored", "ok", f"encrypted, by {key}: keep a copy elsewhere")]
     key.unlink()
     (found,) = doctor._store(data)
     assert found.level == "bad" and str(key) in found.remedy

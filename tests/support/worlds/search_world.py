@@ -30,6 +30,7 @@ from tidegate.local.server import NatsServer
 BEGAN = dt.datetime(2026, 11, 24, 13, 0, tzinfo=dt.UTC)
 TIMING = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 DIMENSION = 16
+EVER = 1e9
 
 
 def at(second: float) -> dt.datetime:
@@ -95,8 +96,8 @@ def rows(folder: Path) -> int:
 
 @contextlib.asynccontextmanager
 async def searching(server: NatsServer, folder: Path, **settings: object) -> AsyncIterator[Health]:
-    """The service as the identity `search`, with its few rights."""
-    own = {"search_index": str(folder), "search_batch_wait_ms": 20.0, **settings}
+    """The service as the identity `search`, with its few rights. The dates are fixed, so nothing is dropped by age."""
+    own = {"search_index": str(folder), "search_batch_wait_ms": 20.0, "search_max_age_s": EVER, **settings}
     async with serving(server, "search", run, msgspec.convert(own, SearchSettings)) as health:
         yield health
 

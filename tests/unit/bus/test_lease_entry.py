@@ -19,6 +19,7 @@ ENTRIES = st.builds(
     st.just("") | PROCESSES,
     st.none() | st.integers(0, 10**15 - 1),
     st.booleans(),
+    st.lists(st.sampled_from(["most-2", "total-3"])).map(tuple),
 )
 
 

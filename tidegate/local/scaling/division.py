@@ -37,12 +37,13 @@ def machine_of(facts: Sequence[str]) -> Machine:
 def divide(total: int, most: Mapping[str, int]) -> dict[str, int]:
     """Return each machine's part of `total`. most: how many replicas each may run, by its name.
 
-    Each next replica is for the machine that it fills the least. Replicas beyond the sum of `most` are nobody's.
+    Each next replica is for the machine that it fills the least; of equals, for the one that runs fewer. Replicas
+    beyond the sum of `most` are nobody's.
     """
     parts = dict.fromkeys(most, 0)
     for _ in range(min(total, sum(most.values()))):
         free = (name for name in parts if parts[name] < most[name])
-        parts[min(free, key=lambda name: ((parts[name] + 1) / most[name], name))] += 1
+        parts[min(free, key=lambda name: ((parts[name] + 1) / most[name], parts[name], name))] += 1
     return parts
 
 
