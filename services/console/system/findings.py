@@ -49,8 +49,9 @@ def processes(problems: Sequence[Problem]) -> list[Finding]:
     found = []
     for problem in problems:
         verb = "died" if problem.kind == "died" else "is not ready"
-        remedy = f"correct what it says; more is in logs/{problem.replica}.log of the data directory"
-        judge = bad if problem.kind == "died" else warn
+        judge, remedy = warn, "correct what it says"
+        if problem.kind == "died":
+            judge, remedy = bad, f"{remedy}; more is in logs/{problem.replica}.log of the data directory"
         found.append(judge(problem.replica, f"It {verb}: {plain(problem.sentence)}", remedy))
     return found
 
