@@ -32,8 +32,9 @@ from tests.support.waiting import patience_s
 from tidegate.demo import clips as cut
 from tidegate.local.server import NatsServer
 
-BEGIN = dt.datetime(2026, 11, 29, 9, 58, 30, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
+# Yesterday: the default policy deletes what is older than a week.
+BEGIN = (dt.datetime.now(dt.UTC) - DAY).replace(hour=9, minute=58, second=30, microsecond=0)
 
 
 def s(seconds: float) -> dt.timedelta:
