@@ -219,7 +219,7 @@ $(PHOENIX)/.ready:
 
 phoenix: $(PHOENIX)/.ready
 
-# Debian's Python comes without ensurepip: a package of its own has it. Root is not asked before its installation.
+# Debian's Python comes without ensurepip: a package of its own has it. As root it is installed without a question.
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH. Install it (uv python install 3.11 and pyenv bring any version), \
 	or say another: make PYTHON=/usr/bin/python3 $(MAKECMDGOALS)"; exit 1; }

@@ -26,7 +26,7 @@ from shared.runtime.errors import BusError
 
 # A replay that is not stored within this time fails.
 PATIENCE_S = 10.0
-# The interval in which the outcome of replays is asked for.
+# The interval at which the outcome of replays is read.
 POLL_S = 0.25
 
 

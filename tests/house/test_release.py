@@ -78,7 +78,7 @@ def test_the_same_commit_gives_the_same_release(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "images were left out: no image was asked for" in done.stdout
+        assert "images were left out: no image was requested" in done.stdout
         listed.append((to / "SHA256SUMS").read_text())
     assert listed[0] == listed[1]
     sums = {name: digest for digest, name in (line.split("  ") for line in listed[0].splitlines())}

@@ -1,4 +1,4 @@
-"""The port of a local stack's server: the one that was asked for, else the usual one or a free neighbour of it.
+"""The port of a local stack's server: the requested one, else the usual one or a free neighbour of it.
 
     port, change = choose(data, None)      # 4223, "port 4222 is taken by …"
 

@@ -132,7 +132,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unreachable(where: str, error: str) -> Status:
-    """Return the status of a server that can't be asked."""
+    """Return the status of a server that does not answer."""
     return Status(level="unreachable", server=where, wrong=[bad("the server", error, "tidegate doctor")])
 
 
@@ -141,7 +141,7 @@ async def read(client: Connection, data: Path | None) -> Status:
     reading = _Reading(client, data)
     found = await reading.run()
     if not client.is_connected:
-        raise BusError("the server was lost while it was asked")
+        raise BusError("the server was lost during the reading")
     return found
 
 

@@ -34,7 +34,7 @@ def _follows(service: str) -> Row:
         "Replicas: what the load needs, what is asked for, what is ready",
         (gauge("tidegate_demand", by="consumer", where=f'{of}, term="replicas"'), "demand, {{consumer}}"),
         (f"max(kube_deployment_spec_replicas{{{deployment}}})", "asked for"),
-        (gauge("tidegate_replicas", where=of), "asked for, by tidegate up"),
+        (gauge("tidegate_replicas", where=of), "requested, by tidegate up"),
         (f"max(kube_deployment_status_replicas_ready{{{deployment}}})", "ready"),
         (f"max(kube_horizontalpodautoscaler_spec_max_replicas{{{hpa}}})", "at most"),
         says="GPUs follow the video where ready follows demand within a cold start. The scaler alone tells demand.",

@@ -81,7 +81,7 @@ def bills(root: Path, to: Path, epoch: int) -> None:
 def images(to: Path, names: list[str], base: str) -> str:
     """Build images with a bill of materials each. Return why there are none; empty: there are."""
     if not names:
-        return "no image was asked for"
+        return "no image was requested"
     if missing := [program for program in NEEDED if not shutil.which(program)]:
         return f"{', '.join(missing)}: not installed"
     engine = Engine(Path(".images"))
