@@ -15,14 +15,14 @@ from prometheus_client import Counter, Gauge
 
 from services.scaler.live.heartbeats import Heartbeats
 
-# Above this share of the requested time without a process, the rest is no measure of what the work costs.
+# Above this share of the requested time that was lost to deaths, the rest is no measure of what the work costs.
 DOWN = 0.05
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """Replica-seconds over the `seconds` since the start: used_s is the sum of busy, idle and warming.
 
-    peak: the maximum of requested replicas. down_s: requested, and without a process, as between two crashes.
+    peak: the maximum of requested replicas. down_s: requested, and without a process since a death.
     """
 
     seconds: float = 0.0
@@ -69,15 +69,18 @@ class Cost:
         self._owed_s = 0.0  # work whose time was counted as idle before its report
         self.spent = Spent()
 
-    def charge(self, now: float, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
+    def charge(
+        self, now: float, *, replicas: int, living: int, warming: int, used_s: float, working_s: float, dead: int = 0
+    ) -> Spent:
         """Return the sums so far.
 
         replicas: requested. living: existing, draining ones too. warming: of these, not ready yet. used_s: cumulative
-        lifetime of all replicas. working_s: cumulative seconds with a message in flight.
+        lifetime of all replicas. working_s: cumulative seconds with a message in flight. dead: requested replicas whose
+        process has died, and that have no other yet.
         """
         last = self.spent
         step = max(0.0, used_s - self._used_s)
-        down = max(0.0, now - self._last) * max(0, replicas - living)
+        down = max(0.0, now - self._last) * dead
         self._last = now
         warm = step * min(1.0, warming / living) if living else 0.0
         self._owed_s += max(0.0, working_s - self._working_s)
@@ -123,11 +126,19 @@ class Account:
         self._service = service
         self._cost = Cost(time.monotonic() if now is None else now)
 
-    def charge(self, *, replicas: int, living: int, warming: int, used_s: float, working_s: float) -> Spent:
+    def charge(
+        self, *, replicas: int, living: int, warming: int, used_s: float, working_s: float, dead: int = 0
+    ) -> Spent:
         """Charge the usage since the last call. See `Cost.charge`."""
         before = self._cost.spent
         spent = self._cost.charge(
-            time.monotonic(), replicas=replicas, living=living, warming=warming, used_s=used_s, working_s=working_s
+            time.monotonic(),
+            replicas=replicas,
+            living=living,
+            warming=warming,
+            used_s=used_s,
+            working_s=working_s,
+            dead=dead,
         )
         USED.labels(self._service).inc(spent.used_s - before.used_s)
         BUSY.labels(self._service).inc(spent.busy_s - before.busy_s)

@@ -203,6 +203,13 @@ def test_a_run_without_a_worker_is_described() -> None:
 def test_a_worker_that_dies_at_once_saves_nothing() -> None:
     cost = Cost(0.0)
     for second in range(1, 61):
-        spent = cost.charge(float(second), replicas=1, living=0, warming=0, used_s=0.05 * second, working_s=0.0)
+        spent = cost.charge(float(second), replicas=1, living=0, warming=0, dead=1, used_s=0.05 * second, working_s=0.0)
     assert spent.down_s == 60 and spent.saving == 0
     assert "workers died" in spent.describe() and "saved" not in spent.describe()
+
+
+def test_a_worker_that_starts_is_no_dead_one() -> None:
+    cost = Cost(0.0)
+    cost.charge(1.0, replicas=1, living=0, warming=0, used_s=0.0, working_s=0.0)
+    spent = cost.charge(11.0, replicas=1, living=1, warming=0, used_s=10.0, working_s=5.0)
+    assert spent.down_s == 0 and "saved: 9%" in spent.describe()

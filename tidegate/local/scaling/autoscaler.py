@@ -279,6 +279,7 @@ class Autoscaler:
             warming=max(0, living - ready),
             used_s=pool.replica_seconds,
             working_s=self._heartbeats.working_s,
+            dead=pool.dead_count,
         )
 
     def _now(self) -> float:

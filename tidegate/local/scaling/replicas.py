@@ -96,6 +96,11 @@ class Replicas:
         return sum(r.is_alive for r in self._active)
 
     @property
+    def dead_count(self) -> int:
+        """The requested replicas whose process has died, and that have no other yet."""
+        return sum(r.problem is not None and not r.is_alive for r in self._active)
+
+    @property
     def draining_count(self) -> int:
         """The replicas that finish their messages in flight."""
         return len(self._draining)
