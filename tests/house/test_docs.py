@@ -254,11 +254,11 @@ def test_no_page_or_remedy_asks_a_package_index_for_our_name() -> None:
     """The name may belong to another project there."""
     sources = [path for folder in ("services", "shared", "tidegate") for path in (ROOT / folder).rglob("*.py")]
     texts = _current() | {str(path.relative_to(ROOT)): path.read_text() for path in sources}
-    asked = {
+    requests = {
         name: set(re.findall(r"\b(?:install|inject|uvx|--from)\b.*[\s'\"]tidegate\[", text))
         for name, text in texts.items()
     }
-    assert _failing(asked) == {}
+    assert _failing(requests) == {}
 
 
 def test_every_named_make_target_exists() -> None:

@@ -156,7 +156,7 @@ _KEYS = {
 
 
 def candidate_in_force(base: Bases, load: Workload, force: InForce) -> Candidate:
-    """Return the settings that the scaler is asked for now."""
+    """Return the settings of the scaler's present query."""
     return present_candidate(
         base, load, {key: f"{getattr(force, name):g}" for name, key in _KEYS.items()}, degradable=force.degradable
     )

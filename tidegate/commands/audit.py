@@ -142,7 +142,7 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **argu
 
 
 async def _ask_in_force(client: Client, service: str) -> InForce | None:
-    """Return the settings that a scaler is asked for now; None if none answers, or nothing scales by demand."""
+    """Return the settings of a scaler's present query; None if none answers, or nothing scales by demand."""
     with suppress(BusError):
         found = [e for answer in await ask(client, service) for e in answer.found if e.asked_s < CURRENT_S]
         return in_force(min(found, key=lambda e: e.asked_s)) if found else None

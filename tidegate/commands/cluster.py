@@ -95,7 +95,9 @@ def _with_names(text: str, names: list[str]) -> str:
     metavar="URL",
     help="URL of a NATS monitoring port. Default: through the API server. May be repeated.",
 )
-@click.option("--all", "everything", is_flag=True, help="In a terminal, list what is ok too, and not its number alone.")
+@click.option(
+    "--all", "everything", is_flag=True, help="In a terminal, list the ok lines too, rather than their number."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def cluster_check(
     overlay: Path | None, namespace: str, context: str, monitor: tuple[str, ...], everything: bool, as_json: bool
@@ -111,7 +113,7 @@ def cluster_check(
 
     It checks KEDA and its metrics, triggers, Secrets, the setup Job, NATS with its streams, GPUs, images, pods and
     network policies. The first line is the first to mend: it names what follows from it. Exit code 1 means that
-    something is bad, or that the cluster can't be asked. It does not read the values of Secrets.
+    something is bad, or that the cluster can't be reached. It does not read the values of Secrets.
     """
     from tidegate.cluster import checks
     from tidegate.view.findings import is_well

@@ -209,7 +209,7 @@ def summarise(run: Run, observed: Observations) -> RunSummary:
 
 
 def machine_limit(needed: int, cores: int) -> str:
-    """Return a sentence if the machine kept workers from following the load; else an empty one."""
+    """Return a sentence if the machine prevented workers from following the load; else an empty one."""
     if needed <= cores:
         return ""
     return f"this machine is the limit: the surge needed {needed} workers, and it has {cores} cores"

@@ -1,7 +1,7 @@
 """Limits the logs of one machine's processes: the size of each file, and the number of older ones next to it.
 
     await limit(load(LogSettings), data / "logs", data / "nats.log")   # until cancelled
-    since(log, offset)      # what was appended after `offset`, also if the file was cut
+    since(log, offset)      # the text after `offset`, also if the file was cut
 
 A process appends to its file by itself, and waits for nobody. It holds the file open, so the file can't be renamed: its
 content is copied to `<name>.1`, and the file is cut. Lines between the copy's end and the cut are lost: microseconds.
@@ -46,7 +46,7 @@ async def limit(settings: LogSettings, folder: Path, *files: Path) -> None:
 
 
 def since(log: Path, offset: int) -> str:
-    """Return what was appended after `offset` bytes, with the end of the older file if the log was cut since then."""
+    """Return the text after `offset` bytes, with the end of the older file if the log was cut since then."""
     if log.stat().st_size >= offset:
         return _read(log, offset)
     return _read(_older(log, 1), offset) + _read(log, 0)

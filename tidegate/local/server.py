@@ -70,8 +70,8 @@ def is_installed() -> bool:
 def _executable() -> str | None:
     if chosen := os.environ.get("NATS_SERVER"):
         return chosen
-    beside = Path(sys.executable).parent / "nats-server"
-    return str(beside) if beside.exists() else shutil.which("nats-server")
+    bundled = Path(sys.executable).parent / "nats-server"
+    return str(bundled) if bundled.exists() else shutil.which("nats-server")
 
 
 def most_connections() -> int:

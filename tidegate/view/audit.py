@@ -172,7 +172,7 @@ def decision(costs: Costs, price: float | None) -> list[list[str | Text]]:
         saved = "" if row is costs.baseline else f"{costs.saved(row):,.0f}"
         cells: list[str | Text] = [
             Text(name, "bold" if row is costs.chosen else ""),
-            "as the scaler is asked" if costs.others and row is costs.baseline else row.label,
+            "the scaler's present settings" if costs.others and row is costs.baseline else row.label,
             f"{costs.a_month(row):,.0f}",
             saved,
             f"{row.result.window_attainment:.1%}",

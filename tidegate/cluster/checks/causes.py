@@ -1,7 +1,7 @@
 """Cause before effect: a line that a bad one explains is named in that one's line, and has none of its own.
 
 Example:
-    fold(findings)      # the bad ones, then the notes, then what is ok
+    fold(findings)      # the bad ones, then the notes, then the ok ones
 """
 
 from __future__ import annotations

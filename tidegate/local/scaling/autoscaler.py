@@ -112,7 +112,7 @@ class Target(Protocol):
         """The number of requested replicas."""
 
     async def scale_to(self, n: int) -> None:
-        """Request `n` replicas, or as many as there can be."""
+        """Request `n` replicas, up to the possible number."""
 
 
 class Autoscaler:

@@ -82,7 +82,7 @@ class Fleet:
             await asyncio.sleep(TICK_S)
 
     async def scale_to(self, n: int) -> None:
-        """Run `n` replicas on all machines together, or as many as they may run. Ignored unless we decide."""
+        """Run `n` replicas on all machines together, up to the sum of what they may run. Ignored unless we decide."""
         if self.decides and self._total != (n := min(n, self._capacity())):
             self._total = n
             await self._presence.appear()
