@@ -177,3 +177,20 @@ async def test_two_triggers_on_one_consumer_count_its_messages_once(admin: Clien
         await publish(admin, 30)
         await until(lambda: autoscaler.state.pending == 30)
         await until(lambda: autoscaler.state.desired >= 2)
+
+
+class Machines:
+    """Two machines, which may run 3 replicas together and run 2."""
+
+    count, capacity = 2, 3
+
+    async def scale_to(self, n: int) -> None:
+        """Ignore it."""
+
+
+def test_a_shortage_is_explained_by_all_machines(tmp_path: Path) -> None:
+    live_metrics = LiveMetrics(Client())
+    Autoscaler(live_metrics, SCALED, Replicas("cv", [], {}, tmp_path), fleet=Machines())
+    fleet = live_metrics.fleets["cv"]()
+    assert (fleet.requested, fleet.maximum) == (2, 3)
+    assert "--max" in fleet.maximum_by and "tidegate workers" in fleet.maximum_remedy

@@ -44,6 +44,7 @@ from tidegate.keda.reason import Decision
 from tidegate.keda.scaledobject import (
     ExternalTrigger,
     JetStreamTrigger,
+    Limit,
     MetricsApiTrigger,
     PrometheusTrigger,
     ScaledObject,
@@ -56,6 +57,11 @@ from tidegate.local.scaling.replicas import Replicas
 OBSERVE_S = 1.0
 # The minimum poll interval. With a fast clock, a second is minutes of KEDA's, and the consumer is polled more often.
 LEAST_S = 0.1
+
+MACHINES = Limit(
+    by="the sum of --max of the machines",
+    remedy="raise --max, or run 'tidegate workers' on another machine",
+)
 
 REPLICAS = Gauge("tidegate_replicas", "worker processes that are asked for", ["service"])
 SCALE_EVENTS = Counter(
@@ -110,6 +116,10 @@ class Target(Protocol):
     @property
     def count(self) -> int:
         """The number of requested replicas."""
+
+    @property
+    def capacity(self) -> int | None:
+        """The replicas that the machines may run together; None if only the ScaledObject limits them."""
 
     async def scale_to(self, n: int) -> None:
         """Request `n` replicas, up to the possible number."""
@@ -258,10 +268,13 @@ class Autoscaler:
         )
 
     def _fleet(self) -> Fleet:
-        limit = self._scaled.limit_in_words
+        maximum, limit = self._scaled.spec.max_replica_count, self._scaled.limit_in_words
+        capacity = self._target.capacity
+        if capacity is not None and capacity < maximum:
+            maximum, limit = capacity, MACHINES
         return Fleet(
-            requested=self._pool.count,
-            maximum=self._scaled.spec.max_replica_count,
+            requested=self._target.count,
+            maximum=maximum,
             maximum_by=limit.by,
             maximum_remedy=limit.remedy,
             reason=self.state.reason,

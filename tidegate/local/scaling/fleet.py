@@ -50,6 +50,11 @@ class Fleet:
         return self._total
 
     @property
+    def capacity(self) -> int:
+        """The replicas that all machines together may run."""
+        return sum(machine.most for machine in self._live().values())
+
+    @property
     def decides(self) -> bool:
         """Whether this machine decides the total."""
         return min(self._live(), default="") == self.name and self._presence.may_judge()
@@ -83,7 +88,7 @@ class Fleet:
 
     async def scale_to(self, n: int) -> None:
         """Run `n` replicas on all machines together, up to the sum of what they may run. Ignored unless we decide."""
-        if self.decides and self._total != (n := min(n, self._capacity())):
+        if self.decides and self._total != (n := min(n, self.capacity)):
             self._total = n
             await self._presence.appear()
             await self._follow()
@@ -99,9 +104,6 @@ class Fleet:
 
     def _live(self) -> dict[str, Machine]:
         return {name: machine_of(facts) for name, facts in self._presence.facts().items()}
-
-    def _capacity(self) -> int:
-        return sum(machine.most for machine in self._live().values())
 
     async def _follow(self) -> None:
         """Apply the total of the machine that decides, and run our part of it."""

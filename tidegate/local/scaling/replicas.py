@@ -91,6 +91,10 @@ class Replicas:
         return len(self._active)
 
     @property
+    def capacity(self) -> None:
+        """No limit: only the ScaledObject's maximum applies."""
+
+    @property
     def ready_count(self) -> int:
         """The replicas whose process is alive. The worker's `/readyz` reports whether its model is loaded."""
         return sum(r.is_alive for r in self._active)
