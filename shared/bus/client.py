@@ -45,6 +45,22 @@ class _NotifyingParser(Parser):
         await super().parse(data)
 
 
+class _Transport(TcpTransport):
+    """A transport whose protocol knows of its TLS: else asyncio logs a warning when the server closes it.
+
+    connected: the transport before TLS.
+    """
+
+    def __init__(self, connected: TcpTransport) -> None:
+        vars(self).update(vars(connected))
+
+    async def connect_tls(self, *args: Any, **options: Any) -> None:
+        await super().connect_tls(*args, **options)
+        assert self._io_writer
+        transport = self._io_writer.transport
+        transport.get_protocol().connection_made(transport)
+
+
 def _is_address(host: str | None) -> bool:
     with contextlib.suppress(ValueError):
         return bool(ipaddress.ip_address(host or ""))
@@ -124,6 +140,11 @@ class Connection(Client):
         self._server_pool.sort(key=rank)
         self.options["dont_randomize"] = True
         await super()._attempt_reconnect()
+
+    async def _connect_to_server(self, s: Any) -> None:
+        await super()._connect_to_server(s)
+        if isinstance(self._transport, TcpTransport):
+            self._transport = _Transport(self._transport)
 
     @property
     def ssl_context(self) -> ssl.SSLContext:

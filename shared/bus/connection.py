@@ -35,6 +35,7 @@ SILENT_S = 3.0
 # A repeated error is logged this often.
 REPEAT_S = 30.0
 SAY_S = 60.0
+REMEDY = "start one, with 'tidegate up' for instance, or set NATS_URL"
 
 
 async def connect(
@@ -77,10 +78,7 @@ async def connect(
     if state.refusal:
         user = repr(settings.nats_user or "(none)")
         raise BusError(f"{state.where} {state.refusal.replace('{user}', user)}")
-    raise BusError(
-        f"no NATS server answers at {state.where} ({state.reason}): start one, with 'tidegate up' for instance, or set "
-        "NATS_URL"
-    )
+    raise BusError(f"no NATS server answers at {state.where} ({state.reason}): {REMEDY}")
 
 
 class _ConnectionState:
@@ -200,7 +198,7 @@ async def _connected_in_time(
             health.ready = f"waiting for NATS at {state.where}: {state.reason}"
         if not done and clock() >= silent_until:
             silent_until = clock() + SAY_S
-            state.log.warning("no NATS server answers yet", server=state.where, error=state.reason)
+            state.log.warning(f"no NATS server answers at {state.where} yet ({state.reason}): {REMEDY}")
         if done:
             error = attempt.exception()
             if error is None:

@@ -161,7 +161,7 @@ def test_demo_tells_its_story_and_loses_nothing(tmp_path: Path) -> None:
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert {"person", "bicycle"} <= {o["label"] for e in events for f in e.get("frames", ()) for o in f["objects"]}
     assert "tidegate watch incidents.alley" in output, output
-    for what, where in (("crossing", "line way"), ("stopped", "zone stand")):
+    for what, where in (("coming", "line way, out"), ("leaving", "line way, in"), ("stopped", "zone stand")):
         assert what in output and where in output, output
     assert (out / "tracks-alley.mp4").stat().st_size > 10_000
     assert "0 lost, 0 duplicated" in output

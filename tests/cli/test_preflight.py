@@ -8,14 +8,17 @@ import socket
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from shared.contract import catalog
 from shared.contract.memory import GB, MB
 from shared.runtime.errors import SettingError
+from shared.runtime.ports import free_port
 from tests.support.processes.command_line import tidegate
 from tidegate.local import disk, port, preflight
+from tidegate.local.stack import Stack
 
 
 @pytest.fixture
@@ -109,6 +112,17 @@ def test_a_neighbour_of_the_usual_port_is_announced_and_remembered(
     with pytest.raises(SettingError, match=f"--port {taken}: "):
         port.choose(tmp_path, taken)
     assert port.choose(tmp_path, 0) == (0, "")
+
+
+async def test_a_taken_port_of_the_console_is_announced(
+    tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSOLE_PORT", str(taken))
+    async with Stack(tmp_path, {}, port=free_port(0), steady=("console",)) as stack:
+        (sentence,) = [line for line in stack.changed if "console listens" in line]
+        found = urlsplit(stack.console_url).port
+    assert found != taken and f"port {taken} is taken by" in sentence and "CONSOLE_PORT" in sentence
+    assert f"the console listens on {found} this time" in sentence
 
 
 def test_a_disk_without_room_is_refused_and_a_small_one_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,8 +234,8 @@ class World:
 
 
 def _is_followed(film: Path) -> bool:
-    """Return whether a film has tracks from any first frame on. Scenes last two seconds, so a worker at one frame per
-    second sees the same two pictures for ever: in other films they may have nothing in common.
+    """Return whether a film has tracks from any first frame on. A worker at one frame per second sees the same few
+    pictures of a scene for ever: in other films they may have nothing in common.
     """
     return film.name.startswith(("crossing", "cab"))
 

@@ -3,7 +3,8 @@
     for path in embedded(): ...                         # 10 files, cached after 2 s of work
     serveable(Path("lobby.avi"), folder / "lobby.mp4")  # for an RTSP server, without re-encoding
 
-Clips have cuts, cameras do not: so each scene between two cuts becomes two cameras, as filmed and mirrored, in a loop.
+Clips have cuts, cameras do not: so each scene between two cuts becomes two cameras, as filmed and mirrored. A scene
+plays forward and then backward, so its loop has no cut: at a cut, a tracker merges two objects or loses one.
 The output is H.264 (or the user's own H.264/H.265) with a keyframe every second and no B-frames, as of a camera.
 """
 
@@ -11,11 +12,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -27,11 +28,14 @@ from shared.runtime.errors import SettingError
 from shared.video import orientation
 from shared.video.orientation import AS_STORED
 
+T = TypeVar("T")
 # Receives the finished share, 0 to 1. An exception ends the work and leaves no partial file.
 Progress = Callable[[float], None]
 
-# Seconds to repeat short files to: the RTSP server opens the file again for each repetition.
+# Seconds to repeat short files to, a multiple of a scene's loop: the RTSP server opens the file for each repetition.
 FILE_S = 30
+# Seconds that a scene stands still before it turns: a tracker expects an object to go on as it moved.
+PAUSE_S = 1
 # Maximum seconds to transcode: a demo needs no more.
 TRANSCODE_S = 30
 MOST_WIDTH = 1280
@@ -59,7 +63,7 @@ SCENES = (
     Scene("taxi", "bikes.mp4", 30, 76, 23),
 )
 # A part of the cache's name: increase it with every change of the files.
-VERSION = 1
+VERSION = 2
 
 
 def cache() -> Path:
@@ -79,7 +83,7 @@ def embedded(folder: Path | None = None, progress: Progress = lambda _: None) ->
     for n, (scene, mirrored) in enumerate(views):
         path = folder / f"{scene.name}{'-mirrored' if mirrored else ''}.mp4"
         if not path.exists():
-            frames = _frames(clips / scene.clip, scene, mirrored)
+            frames = back_and_forth(list(_frames(clips / scene.clip, scene, mirrored)), PAUSE_S * scene.rate)
             write_whole(path, lambda part, f=frames, s=scene: _encode(part, f, s.rate))  # type: ignore[misc]
         progress((n + 1) / len(views))
         paths.append(path)
@@ -154,6 +158,14 @@ def _frames(clip: Path, scene: Scene, mirrored: bool) -> Iterator[VideoFrame]:
                 yield VideoFrame.from_ndarray(pixels)
             else:
                 yield frame
+
+
+def back_and_forth(frames: Sequence[T], pause: int) -> Iterator[T]:
+    """Yield a loop without a cut: the frames, the last one for a pause, the frames backward, the first for a pause."""
+    yield from frames
+    yield from repeat(frames[-1], pause)
+    yield from reversed(frames)
+    yield from repeat(frames[0], pause)
 
 
 def write_whole(path: Path, make: Callable[[Path], None]) -> None:

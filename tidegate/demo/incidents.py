@@ -22,13 +22,14 @@ from shared.runtime.errors import TidegateError
 from tidegate.drawing.track_video import write_track_video
 from tidegate.view.waiting import telling
 
-# In the embedded footage: a man repeatedly walks past a parked bicycle.
+# In the embedded footage: a man comes past a parked bicycle, stands, and leaves as he came.
 EMBEDDED_CAMERA = "alley"
 STREET = Rules(
     zones={"stand": Zone(polygon=[(0.4, 0.4), (1.0, 0.4), (1.0, 1.0), (0.4, 1.0)])},
-    lines={"way": Line(start=(0.5, 1.0), to=(0.5, 0.0))},
+    lines={"way": Line(start=(0.4, 1.0), to=(0.4, 0.0))},
     rules=[
-        Crossing(id="passing", line="way", labels=["person"], direction="in", severity="info"),
+        Crossing(id="coming", line="way", labels=["person"], direction="out", severity="info"),
+        Crossing(id="leaving", line="way", labels=["person"], direction="in", severity="info"),
         Stopped(id="parked", zone="stand", labels=["bicycle", "motorcycle"], seconds=5.0),
     ],
 )

@@ -323,9 +323,9 @@ def table(summary: RunSummary) -> RenderableType:
     facts.add_row("seen", f"{objects or 'nothing'}, in {summary.frames_analysed} frames")
     if summary.frames_later:
         facts.add_row(
-            "bent", f"{summary.frames_later} frames were left out while workers started; {summary.revised} segments "
-            "were looked at again",
-        )  # fmt: skip
+            "deferred",
+            f"{summary.frames_later} frames, while workers started; segments revised later: {summary.revised}",
+        )
     facts.add_row(
         "workers",
         f"{summary.replica_seconds:.0f} replica-seconds used, {summary.replica_busy_seconds:.0f} of them busy; a fleet "

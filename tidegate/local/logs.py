@@ -18,21 +18,31 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
 
 LOOK_S = 1.0
 BLOCK = 1 << 20
+# With fewer bytes, one error with its traceback would push everything before it out of the log.
+MIN_BYTES = 1 << 16
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the logs of `tidegate up`."""
 
     log_max_bytes: Annotated[
-        int, Meta(ge=0, description="maximum bytes of a log file in the data directory; 0: without a limit")
+        int,
+        Meta(ge=0, description="maximum bytes of a log file in the data directory, at least 65536; 0: no limit"),
     ] = 10_000_000
     log_files: Annotated[
         int, Meta(ge=1, le=100, description="maximum log files of one process: the current one, and older ones")
     ] = 3
+
+    def __post_init__(self) -> None:
+        if 0 < self.log_max_bytes < MIN_BYTES:
+            raise SettingError(
+                f"LOG_MAX_BYTES={self.log_max_bytes} can't be used: give at least {MIN_BYTES}, or 0 for no limit"
+            )
 
 
 async def limit(settings: LogSettings, folder: Path, *files: Path) -> None:

@@ -1,4 +1,4 @@
-"""The port of a local stack's server: the requested one, else the usual one or a free neighbour of it.
+"""The ports of a local stack's server and console: the requested one, else the usual one or a free neighbour of it.
 
     port, change = choose(data, None)      # 4223, "port 4222 is taken by …"
 
@@ -38,6 +38,17 @@ def choose(data: Path, requested: int | None) -> tuple[int, str]:
     return port, (
         f"port {usual} is taken by {ports.holder(usual)}: NATS listens on {port}, from now on; --port {DEFAULT} asks "
         "for the usual one"
+    )
+
+
+def choose_console(usual: int) -> tuple[int, str]:
+    """Return the console's port, and a sentence if it is a neighbour of the usual one. usual: 0 for any."""
+    if usual == 0 or ports.is_free(usual):
+        return ports.free_port(usual), ""
+    port = ports.near(usual)
+    return port, (
+        f"port {usual} is taken by {ports.holder(usual)}: the console listens on {port} this time; stop it, or set "
+        "CONSOLE_PORT to another port"
     )
 
 

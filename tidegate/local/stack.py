@@ -27,7 +27,6 @@ from shared.contract import catalog
 from shared.recordings.opening import KEY_FILE
 from shared.runtime import child, lock, problems
 from shared.runtime.errors import TidegateError
-from shared.runtime.ports import free_port
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
@@ -91,8 +90,8 @@ class Stack:
         self._autoscaling: list[asyncio.Task[None]] = []
         self._watching: asyncio.Task[None] | None = None
         self._reindexing: Reindexing | None = None
-        # If the port is taken, another: users see the actual one.
-        self._console_port = free_port(load(ConsoleSettings).console_port if port != 0 else 0)
+        usual = load(ConsoleSettings).console_port if port != 0 else 0
+        self._console_port, self._console_change = ports.choose_console(usual)
         self.changed: list[str] = []
         self.health = Health()
         self._readers_error = self._endpoint_error = ""
@@ -124,7 +123,8 @@ class Stack:
         await self.server.start()
         self.healing = Healing(self.server)
         self.admin = await self._connect("admin", opened)
-        self.changed = [change] if change else []
+        console_change = self._console_change if CONSOLE in self._steady else ""
+        self.changed = [sentence for sentence in (change, console_change) if sentence]
         self.changed += await self.server.set_up(self.admin)
         self.changed += await registry.bind_credentials(self.admin.jetstream())
         self.changed += await registry.hide_paths(self.admin.jetstream())

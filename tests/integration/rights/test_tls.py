@@ -83,6 +83,21 @@ async def test_a_server_is_trusted_by_its_ca(tmp_path: Path, authority: Authorit
             await bus.connect(other, "cv")
 
 
+async def test_the_end_of_a_connection_is_no_warning(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(tmp_path, authority.issue())
+    async with server.running():
+        client = await bus.connect(server.settings(nats_ca=authority.ca), "cv")
+        received = await client.subscribe("large")
+        for _ in range(20):
+            await client.publish("large", bytes(500_000))
+        assert [len((await received.next_msg(timeout=60)).data) for _ in range(20)] == [500_000] * 20
+    await until(lambda: not client.is_connected)
+    await client.close()
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+
+
 async def test_a_server_may_require_a_client_certificate(
     tmp_path: Path, authority: Authority, stranger: Authority
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 
 from shared import bus
+from shared.bus import connection
 from shared.contract import names, topology
 from shared.runtime import telemetry
 from shared.runtime.errors import BusError, SettingError
@@ -153,14 +154,20 @@ async def test_identities_have_minimal_rights(server: NatsServer) -> None:
         await client.close()
 
 
-async def test_a_failed_connection_names_its_cause(server: NatsServer) -> None:
+async def test_a_failed_connection_names_its_cause(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     wrong = msgspec.structs.replace(server.settings("cv"), nats_password="guess")
     with pytest.raises(BusError, match="NATS_PASSWORD") as refused:
         await bus.connect(wrong, "cv", timeout_s=5)
     assert "guess" not in str(refused.value)
     await server.stop()
+    monkeypatch.setattr(connection, "SILENT_S", 0.0)
     with pytest.raises(BusError, match="no NATS server answers"):
         await bus.connect(server.settings("cv"), "cv", timeout_s=0.5)  # clock: its expiry is under test
+    printed = capsys.readouterr()
+    line = f"no NATS server answers at {server.url} yet"
+    assert line in printed.out + printed.err and "set NATS_URL" in printed.out + printed.err
 
 
 async def test_health_names_what_is_missing() -> None:

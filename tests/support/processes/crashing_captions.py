@@ -1,6 +1,6 @@
 """A worker of captions, or the front that plans them, which kills itself at a point: the next of a plan.
 
-Run by test_vlm_bending. A worker shows fewer frames of some captions, by chance, so that
+Run by test_vlm_degraded_captions. A worker shows fewer frames of some captions, by chance, so that
 the same job may be of another quality when it comes again.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -61,6 +62,16 @@ def test_scenes_and_their_mirrors_show_what_they_should(scenes: list[Path]) -> N
         mirrored = next(b.decode(video=0)).to_ndarray(format="rgb24").astype(int)
     assert np.abs(plain - mirrored[:, ::-1]).mean() < 5
     assert np.abs(plain - mirrored).mean() > 20
+
+
+@pytest.mark.slow
+def test_a_loop_has_no_cut(scenes: list[Path]) -> None:
+    """A cut would change more of the picture than the scene's fastest movement does."""
+    for path, scene in zip(scenes, footage.SCENES, strict=False):
+        with av.open(str(path)) as container:
+            pictures = [f.to_ndarray(format="gray").astype(int) for f in container.decode(video=0)]
+        steps = [np.abs(b - a).mean() for a, b in pairwise([*pictures, pictures[0]])]
+        assert max(steps) < 1.5 * max(steps[: scene.last - scene.first - 1]), scene.name
 
 
 def test_existing_footage_is_not_made_again(scenes: list[Path]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import os
 from pathlib import Path
 
 import av
@@ -162,8 +163,21 @@ def test_summary_reports_deferred_and_backfilled_frames() -> None:
     )  # fmt: skip
     s = report.summarise(run, OBSERVATIONS)
     assert (s.frames_analysed, s.frames_later, s.revised) == (4, 8, 1)
-    assert "8 frames were left out" in shown(s)
-    assert "left out" not in shown(summary(whole))
+    assert "deferred  8 frames, while workers started; segments revised later: 1" in shown(s)
+    assert "deferred" not in shown(summary(whole))
+
+
+def test_summary_says_when_the_machine_is_the_limit() -> None:
+    """On too few cores the line of workers is flat during a surge. That is not the autoscaler's fault."""
+    cores = os.cpu_count() or 1
+    rows = []
+    for needed in (0, cores, cores + 1):
+        short = [msgspec.structs.replace(s, needed=needed if n == 30 else 0) for n, s in enumerate(samples(40))]
+        run = Run(segments=NONE, detections=[], dead=NONE, settled=0, lines=[])
+        rows.append(shown(report.summarise(run, Observations(PHASES, short, BEGAN.timestamp(), scaler(40.0)))))
+    sentence = f"limit     this machine is the limit: the surge needed {cores + 1} workers, and it has {cores} cores"
+    assert [sentence in row for row in rows] == [False, False, True], rows
+    assert ["limit" in row for row in rows] == [False, False, True], rows
 
 
 def test_summary_of_a_run_without_video_divides_by_nothing() -> None:

@@ -147,3 +147,7 @@ async def test_a_stack_refuses_an_unusable_limit(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("LOG_FILES", "0")
     with pytest.raises(SettingError, match="LOG_FILES='0' can't be used: give a whole number from 1 up to 100"):
         await Stack(tmp_path, {}, port=0).__aenter__()
+    monkeypatch.delenv("LOG_FILES")
+    monkeypatch.setenv("LOG_MAX_BYTES", "10")
+    with pytest.raises(SettingError, match="LOG_MAX_BYTES=10 can't be used: give at least 65536, or 0 for no limit"):
+        await Stack(tmp_path, {}, port=0).__aenter__()
