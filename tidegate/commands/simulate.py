@@ -44,6 +44,7 @@ FIELDS = (
     "deferred",
     "backfilled",
     "expired",
+    "never_share",
 )
 # Names in JSON that differ from the attributes.
 _ATTRIBUTES = {"left_out": "deferred_share"}

@@ -93,6 +93,7 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
 
     minutes_served: fraction of those with arrivals in which 99 % of the results came in time. deferred_share: fraction
     of the frames that were deferred; deferred: messages with deferred frames, and backfilled: those backfilled later.
+    never_share: fraction of the frames that no replica analysed.
     scaled_object: the simulated one, for `kubectl apply`; empty for the oracle, which no policy reaches.
     """
 
@@ -107,6 +108,7 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
     deferred_share: float = msgspec.field(name="left_out")
     deferred: int
     backfilled: int
+    never_share: float = 0.0
     recommended: bool = False
     scaled_object: str = ""
 

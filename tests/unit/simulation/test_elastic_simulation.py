@@ -63,8 +63,9 @@ def test_an_idle_replica_backfills_deferred_segments_at_full_cost() -> None:
 def test_old_deferred_segments_expire_and_those_left_at_the_end_do_not() -> None:
     aged = twenty(60, msgspec.structs.replace(ONE, max_age_s=12))
     assert (aged.deferred, aged.backfilled, aged.expired) == (16, 6, 10)
+    assert aged.never_share == pytest.approx(10 * 0.8 / 20)
     cut = twenty(10, ONE)
-    assert (cut.deferred, cut.backfilled, cut.expired) == (16, 4, 0)
+    assert (cut.deferred, cut.backfilled, cut.expired, cut.never_share) == (16, 4, 0, 0.0)
 
 
 def test_a_released_replica_finishes_its_backfill() -> None:
@@ -85,6 +86,7 @@ def test_deferred_segments_are_backfilled_expired_or_left(world: World) -> None:
     result = run(Fixed("schedule", [(0.0, first), *schedule]), arrivals, load, initial=first)
     answered = arrivals.total - result.lost
     assert result.deferred_share * answered == pytest.approx(0.8 * result.deferred)
+    assert result.never_share * answered == pytest.approx(0.8 * result.expired)
     assert 0 <= result.backfilled + result.expired <= result.deferred <= answered
 
 

@@ -116,6 +116,7 @@ export const strings = {
       p99: "p99",
       left_out: "Deferred",
       made_good: "Backfilled",
+      never: "Never analysed",
       cost: "Cost in 30 days",
     },
     table: "Cost of each policy",
