@@ -33,8 +33,8 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 # The arrival rate exceeds the planned rate in this share of the forecast's periods.
 EXCEEDED_SHARE = 0.15
-# For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse of
-# the mean excess of such a period.
+# For degradable work, the exceeded share is this many times the budget, between the one above and a half. The factor is
+# the inverse of the mean excess of such a period.
 EXCEEDED_PER_BUDGET = 2.25
 # The arrival rate is averaged over a cold start, as scaling by it is no quicker, and over at least this long.
 MIN_WINDOW_S = 120.0

@@ -121,7 +121,7 @@ class Demand:
         self._arrivals = Arrivals(times.window)
         self._expected = Forecast(times.horizon, 0.5, times.period)
         self._full_plan = _Plan(times, EXCEEDED_SHARE, times.scale_in_delay)
-        exceeded = min(0.5, EXCEEDED_PER_BUDGET * settings.defer_budget)
+        exceeded = min(0.5, max(EXCEEDED_SHARE, EXCEEDED_PER_BUDGET * settings.defer_budget))
         self._degradable_plan = _Plan(times, exceeded, times.scale_in_delay_degradable)
         self._plan = self._full_plan
         self._is_degradable = False
