@@ -141,8 +141,10 @@ def test_every_candidate_is_an_accepted_file_with_its_settings(service: str) -> 
         for query in queries:
             settings = query.settings
             assert (query.service, settings.latency_target_s, settings.cold_start_s) == (service, 3.0, 90.0)
-            budget = float(tried.name.rpartition(" ")[2]) if tried.degradable else 0.0
-            assert settings.defer_budget == budget
+            if tried.degradable:
+                assert (settings.loss_budget, settings.defer_limit) == (float(tried.name.rpartition(" ")[2]), 1.0)
+            else:
+                assert settings.defer_limit == 0.0
         assert [t["metadata"] for t in yaml.safe_load(tried.text)["spec"]["triggers"]] == [
             {key: str(value) for key, value in t["metadata"].items()}
             for t in yaml.safe_load(tried.text)["spec"]["triggers"]
@@ -267,7 +269,7 @@ async def test_the_audit_reports_arrivals_and_a_recommendation(
 @pytest.mark.slow
 async def test_an_audit_of_hours_states_that_it_cannot_show_days_or_weeks(server: NatsServer, admin: Client) -> None:
     counts, _ = await keep(admin, 60)
-    done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03", "--json", "--price", "2")
+    done = await run(server, "audit", "cv", "--cold-start", "120", "--loss-budget", "0.03", "--json", "--price", "2")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["arrivals"] == sum(counts) and found["cold_start_s"] == 120 and found["service_rate"] == 2
@@ -276,7 +278,7 @@ async def test_an_audit_of_hours_states_that_it_cannot_show_days_or_weeks(server
     for way in ways.values():
         assert way["cost_30d"] == pytest.approx(2 * way["gpu_hours_30d"])
     assert parse(found["scaled_object"]).name == "tidegate-cv" and found["recommended"] in ways
-    done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03")
+    done = await run(server, "audit", "cv", "--cold-start", "120", "--loss-budget", "0.03")
     assert "less than a day is known: how day and week go can't be seen yet" in done.stdout
     assert "kind: ScaledObject" in done.stdout and done.stdout.endswith("\n")
 

@@ -34,8 +34,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
     latency_target_s: from arrival to result. batch: the maximum segments of a batch. max_age_s: a segment that has
-    waited longer is lost. elastic: how its work degrades while capacity is short, None for never. defer_budget,
-    backfill_grace_s: of the policy by demand.
+    waited longer is lost. elastic: how its work degrades while capacity is short, None for never. loss_budget,
+    defer_limit: of the policy by demand.
     """
 
     service_rate: float
@@ -48,8 +48,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float = 600.0
     seed: int = 1
     elastic: Elastic | None = None
-    defer_budget: float = 0.02
-    backfill_grace_s: float = 0.0
+    loss_budget: float = 0.02
+    defer_limit: float = 1.0
 
 
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,8 +35,8 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cold_start_s: Annotated[float, Meta(ge=0, le=86_400)]
     headroom: Annotated[float, Meta(ge=0, le=100)] = 0.0
     lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)]
-    defer_budget: Share = 0.0
-    backfill_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    loss_budget: Share = 0.0
+    defer_limit: Share = 1.0
     degradable: bool = msgspec.field(default=False, name="bends")
 
 
@@ -44,7 +44,7 @@ class WhatIfRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """arrivals: from USAGE, of the last `days`; from `csv`, with the columns t_s,arrivals; or from the synthetic
     `trace`.
 
-    service_rate: messages per second of a busy replica. price: of a replica hour. budgets: of deferBudget. enough:
+    service_rate: messages per second of a busy replica. price: of a replica hour. budgets: of lossBudget. enough:
     fraction of the minutes that has to be served. in_force: is simulated too. None: as measured, or as shipped; for
     max_replicas: twice the need of the peak.
     """
