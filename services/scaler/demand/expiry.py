@@ -1,7 +1,7 @@
 """The rate at which deferred segments must be backfilled before their video expires, from counts alone. Pure.
 
     deadlines = BackfillDeadlines()
-    deadlines.due(now, DeferredSegments(ever=410, waiting=60, retention_s=600), spare=10)   # Due(50, 0.125)
+    deadlines.due(now, DeferredSegments(ever=410, waiting=60, retention_s=600), spare=10)   # Expiring(50, 0.125)
 
 Deferred segments are backfilled in order. So the waiting segments deferred before some time have the retention after it
 as their deadline, except those whose video has expired. A job that is delivered twice counts twice, so the result may
@@ -19,14 +19,14 @@ from services.scaler.demand.warming import HPA_SYNC_S
 STEP = 0.01
 
 
-class Due(NamedTuple):
+class Expiring(NamedTuple):
     """segments: with the deadline that decides. rate: at which these must be backfilled, in segments a second."""
 
     segments: float
     rate: float
 
 
-NOTHING = Due(0.0, 0.0)
+NOTHING = Expiring(0.0, 0.0)
 
 
 class BackfillDeadlines:
@@ -37,7 +37,7 @@ class BackfillDeadlines:
         self._steps: list[tuple[float, int]] = []
         self._expired = 0
 
-    def due(self, now: float, deferred: DeferredSegments | None, *, spare: float) -> Due:
+    def due(self, now: float, deferred: DeferredSegments | None, *, spare: float) -> Expiring:
         """Return the due segments at `now`, in seconds. spare: of the waiting segments, those that may expire.
 
         The waiting segments of the first observation count as new.
@@ -50,7 +50,7 @@ class BackfillDeadlines:
         least_s = max(HPA_SYNC_S, STEP * deferred.retention_s)
         for began, count in self._steps:
             left_s = max(least_s, began + deferred.retention_s - now)
-            found = max(found, Due(count - done, (count - done) / left_s), key=lambda due: due.rate)
+            found = max(found, Expiring(count - done, (count - done) / left_s), key=lambda due: due.rate)
         return found
 
     def _record(self, now: float, deferred: DeferredSegments) -> None:

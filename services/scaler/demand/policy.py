@@ -40,7 +40,7 @@ from typing import NamedTuple
 from services.scaler.demand.arrivals import Arrivals
 from services.scaler.demand.deferral import DeferralBudget
 from services.scaler.demand.estimate import Estimate, HeldFor
-from services.scaler.demand.expiry import BackfillDeadlines, Due
+from services.scaler.demand.expiry import BackfillDeadlines, Expiring
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Observation
 from services.scaler.demand.parameters import (
@@ -219,7 +219,7 @@ class Demand:
 
     # ---- the two sums
 
-    def _by_lag(self, o: Observation, due: Due) -> Estimate:
+    def _by_lag(self, o: Observation, due: Expiring) -> Estimate:
         rate = self._service_rate.value
         each = self._settings.lag_threshold
         if rate is not None:
@@ -243,7 +243,7 @@ class Demand:
             expiry_replicas=for_expiring,
         )
 
-    def _by_demand(self, o: Observation, rates: _Rates, due: Due) -> Estimate:
+    def _by_demand(self, o: Observation, rates: _Rates, due: Expiring) -> Estimate:
         fleet = self._fleet(o)
         backlog = self._backlog(o, fleet, rates.expected)
         for_arrivals = self._for_arrivals(o.time, rates, fleet.rate)
