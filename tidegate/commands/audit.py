@@ -88,7 +88,7 @@ CURRENT_S = 60.0
     "budgets",
     type=Number(0, 1),
     multiple=True,
-    help="Share of frames that may never be analysed: lossBudget. May be repeated.  [default: 0, 0.02, 0.06]",
+    help="Share of frames that may never be analysed: lossBudget. May be repeated.  [default: 0, 0.01, 0.02]",
 )
 @click.option(
     "--serve",

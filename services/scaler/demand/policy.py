@@ -184,7 +184,9 @@ class Demand:
         """Return the replicas for arrivals. rate: of one busy replica."""
         peak = self._peak_rate.add(now, rates.expected)
         needed = rates.planned / rate
-        return max(needed - DEFERRED_REPLICAS, LEVELS[-1].cost * peak / rate) if self._is_lean else needed
+        if self._is_lean and needed:
+            return max(needed - DEFERRED_REPLICAS, LEVELS[-1].cost * peak / rate)
+        return needed
 
     def _fleet(self, o: Observation) -> _Fleet:
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)

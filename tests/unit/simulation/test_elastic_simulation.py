@@ -153,6 +153,14 @@ def test_the_explanation_states_deferred_frames_and_the_limits() -> None:
     assert "deferred, and 10.0% may be;" in line(0.1) and line(0.1).endswith("the plan relies on deferring none")
 
 
+def test_a_large_fleet_is_released_once_nothing_arrives() -> None:
+    """The peak of the last hour keeps no replica of a site that has gone to rest."""
+    arrivals = counts(*[40] * 1200, *[0] * 1200, step_s=1.0)
+    load = Workload(service_rate=2, cold_start_s=30, latency_target_s=10, max_replicas=40, elastic=Elastic())
+    (result,) = compare.compare(arrivals, load, SCALED, ("demand",))
+    assert result.peak_replicas >= 18 and result.timeline[-1][0] < 1500 and result.timeline[-1][1] == 0
+
+
 # ---- the budget
 
 
