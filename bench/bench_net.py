@@ -114,7 +114,7 @@ def runs(scaled: ScaledObject, folder: Path, hours: float) -> None:
             trace = Trace(whole.name, whole.step_s, whole.counts[: max(2, int(hours * 3600 / whole.step_s))])
             for cold_start_s in COLD_STARTS_S:
                 load = load_of(trace, cold_start_s, LATENCY_TARGET_S)
-                load = msgspec.structs.replace(load, elastic=Elastic(), defer_budget=budget)
+                load = msgspec.structs.replace(load, elastic=Elastic(), loss_budget=budget)
                 results = [with_demand(scaled, trace, load, share) for share in SHARES]
                 for share, result in zip(SHARES, results, strict=True):
                     cost = result.replica_hours / results[0].replica_hours

@@ -47,8 +47,7 @@ def in_force(current: Explanation) -> InForce | None:
     """Return the settings of a service scaled by demand; None for any other query."""
     field_names = {field.name for field in msgspec.structs.fields(InForce)}
     settings = {name: value for name, value in current.settings.items() if name in field_names}
-    # The scaler reports no budget for workers that do not degrade, whatever its setting.
-    is_degradable = any(current.terms.get(term) for term in ("defer_budget", "left_out"))
+    is_degradable = any(current.terms.get(term) for term in ("degradable", "left_out"))
     try:
         return msgspec.convert({**settings, "bends": is_degradable}, InForce)
     except msgspec.ValidationError:

@@ -45,7 +45,8 @@ class Worker(Loop[P, R]):
         super().__init__(client, service, settings, health, consumers=consumers, tuning=tuning)
         spare = Spare(self)
         backfilling = Backfilling(self, spare, backfill) if backfill else None
-        attached: list[Extension[P]] = [Effort(self), StreamHealthReporter(self), UsageMeter(self)]
+        effort = Effort(self, is_backfilled=backfilling is not None)
+        attached: list[Extension[P]] = [effort, StreamHealthReporter(self), UsageMeter(self)]
         if backfilling:
             attached += [backfilling, Deferral(self)]
         if reanalysis:

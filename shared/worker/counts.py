@@ -11,6 +11,7 @@ class WorkCounts:
     """Since the process began: messages with a result, failed tries, items computed, and seconds computing.
 
     wanted_s, work_s, frames_wanted, frames_analysed: as `WorkerStats` has them.
+    frames_never: deferred frames that no replica will analyse any more.
     backfilled, backfilling_s: messages backfilled, which count in neither of the first two, and their seconds.
     """
 
@@ -22,6 +23,7 @@ class WorkCounts:
     work_s: float = 0.0
     frames_wanted: int = 0
     frames_analysed: int = 0
+    frames_never: int = 0
     backfilled: int = 0
     backfilling_s: float = 0.0
     started: float = field(default_factory=time.monotonic)

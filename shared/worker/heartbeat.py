@@ -100,6 +100,7 @@ class Heartbeat:
             work_s=self._counts.work_s,
             frames_wanted=self._counts.frames_wanted,
             frames_analysed=self._counts.frames_analysed,
+            frames_never=self._counts.frames_never,
             backfilled=self._counts.backfilled,
             backfilling_s=self._counts.backfilling_s,
         )

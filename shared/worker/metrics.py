@@ -48,6 +48,9 @@ FRAMES_ANALYSED = Counter("tidegate_frames_analysed_total", "frames analysed bef
 FRAMES_DEFERRED = Counter(
     "tidegate_frames_deferred_total", "frames deferred, by cause; of vlm never backfilled", ["service", "cause"]
 )
+FRAMES_NEVER = Counter(
+    "tidegate_frames_never_analysed_total", "deferred frames that no replica will analyse any more", ["service"]
+)
 HELD = Gauge("tidegate_messages_in_flight", "messages in flight", ["service"])
 BATCH = Histogram("tidegate_batch_size", "items in a batch", ["service"], buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256))
 STAGE = Histogram(

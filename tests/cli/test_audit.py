@@ -141,8 +141,10 @@ def test_every_candidate_is_an_accepted_file_with_its_settings(service: str) -> 
         for query in queries:
             settings = query.settings
             assert (query.service, settings.latency_target_s, settings.cold_start_s) == (service, 3.0, 90.0)
-            budget = float(tried.name.rpartition(" ")[2]) if tried.degradable else 0.0
-            assert settings.defer_budget == budget
+            if tried.degradable:
+                assert (settings.loss_budget, settings.defer_limit) == (float(tried.name.rpartition(" ")[2]), 1.0)
+            else:
+                assert settings.defer_limit == 0.0
         assert [t["metadata"] for t in yaml.safe_load(tried.text)["spec"]["triggers"]] == [
             {key: str(value) for key, value in t["metadata"].items()}
             for t in yaml.safe_load(tried.text)["spec"]["triggers"]
@@ -211,12 +213,18 @@ def test_a_payer_sees_cost_saving_and_service_of_what_runs_and_what_is_recommend
     def row(name: str, hours: float, served: float) -> Row:
         return Row(Candidate(name=name, settings="s", text=""), outcome(hours, served))
 
-    static, lag, demand, now = row(STATIC, 240, 1), row(LAG, 96, 0.999), row(DEMAND, 48, 0.995), row(IN_FORCE, 120, 0.9)
+    lean = replace(outcome(48, 0.995), deferred_share=0.05, never_share=0.01)
+    static, lag, demand, now = (
+        row(STATIC, 240, 1),
+        row(LAG, 96, 0.999),
+        replace(row(DEMAND, 48, 0.995), result=lean),
+        row(IN_FORCE, 120, 0.9),
+    )
     costs = Costs(simulated=hours(*[1] * 24), first_day=0, rows=[static, lag, demand], chosen=demand, enough=0.99)
     first, chosen, other = ([str(cell) for cell in cells] for cells in decision(costs, 2.0))
-    assert first == ["without scaling", STATIC, "7,200", "", "100.0%", "14,400", ""]
-    assert chosen == ["recommended", DEMAND, "1,440", "5,760", "99.5%", "2,880", "11,520"]
-    assert other == ["runner-up", LAG, "2,880", "4,320", "99.9%", "5,760", "8,640"]
+    assert first == ["without scaling", STATIC, "14,400", "", "0.0%", "100.0%", "0.0%", "0.0%"]
+    assert chosen == ["recommended", DEMAND, "2,880", "11,520", "0.5%", "95.0%", "4.0%", "1.0%"]
+    assert other == ["runner-up", LAG, "5,760", "8,640", "0.1%", "100.0%", "0.0%", "0.0%"]
     known = replace(costs, others=[now])
     assert [str(cells[0]) for cells in decision(known, None)] == ["now", "recommended", "runner-up"]
     assert decision(known, None)[1][3] == "2,160"
@@ -243,7 +251,7 @@ async def test_the_audit_reports_arrivals_and_a_recommendation(
     assert "25% of them static scenes" in output and "gate 3.0 h (3.5 GB)" in output
     assert "1 messages on usage can't be read" in output
     assert sum(day in output for day in DAYS) >= 2
-    for row in ("static peak", "KEDA default", "lag", "demand, degrades 0.06", "oracle", "recommended: "):
+    for row in ("static peak", "KEDA default", "lag", "demand, degrades 0.02", "oracle", "recommended: "):
         assert row in output
     assert "kind: ScaledObject" not in output and f"ScaledObject in {file}" in done.stderr
     assert load(file).name == "tidegate-cv"
@@ -267,7 +275,7 @@ async def test_the_audit_reports_arrivals_and_a_recommendation(
 @pytest.mark.slow
 async def test_an_audit_of_hours_states_that_it_cannot_show_days_or_weeks(server: NatsServer, admin: Client) -> None:
     counts, _ = await keep(admin, 60)
-    done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03", "--json", "--price", "2")
+    done = await run(server, "audit", "cv", "--cold-start", "120", "--loss-budget", "0.03", "--json", "--price", "2")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["arrivals"] == sum(counts) and found["cold_start_s"] == 120 and found["service_rate"] == 2
@@ -276,7 +284,7 @@ async def test_an_audit_of_hours_states_that_it_cannot_show_days_or_weeks(server
     for way in ways.values():
         assert way["cost_30d"] == pytest.approx(2 * way["gpu_hours_30d"])
     assert parse(found["scaled_object"]).name == "tidegate-cv" and found["recommended"] in ways
-    done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03")
+    done = await run(server, "audit", "cv", "--cold-start", "120", "--loss-budget", "0.03")
     assert "less than a day is known: how day and week go can't be seen yet" in done.stdout
     assert "kind: ScaledObject" in done.stdout and done.stdout.endswith("\n")
 

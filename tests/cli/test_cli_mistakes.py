@@ -151,7 +151,7 @@ def test_a_stale_run_json_is_reported(tmp_path: Path) -> None:
         (("simulate", "--trace", "days", "--service-rate", "1", "--cost-per-hour", "-3"), "--cost-per-hour"),
         (("audit", "--trace", "days", "--service-rate", "nan"), "--service-rate"),
         (("audit", "--trace", "days", "--service-rate", "1", "--price", "-3"), "--price"),
-        (("audit", "--trace", "days", "--service-rate", "1", "--defer-budget", "2"), "--defer-budget"),
+        (("audit", "--trace", "days", "--service-rate", "1", "--loss-budget", "2"), "--loss-budget"),
         (("audit", "--trace", "days", "--service-rate", "1", "--serve", "99"), "--serve"),
         (("audit", "--trace", "days", "--min-replicas", "3", "--max-replicas", "2"), "--min-replicas 3"),
         (("threshold", "--rate", "1", "--latency", "1", "--hold", "-1"), "--hold"),

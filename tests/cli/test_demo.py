@@ -60,7 +60,7 @@ def test_the_scaled_object_changes_only_what_the_hardware_decides() -> None:
     (queries,) = scaled_objects.demand_queries(fitted)
     assert queries.service == "cv"
     assert queries.settings == DemandSettings(
-        latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold, defer_budget=sizing.DEFER_BUDGET
+        latency_target_s=12.0, cold_start_s=48.0, lag_threshold=load.lag_threshold
     )
     back = msgspec.structs.replace(
         fitted,

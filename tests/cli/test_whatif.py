@@ -49,7 +49,7 @@ from tidegate.simulation.trace import Trace
 from tidegate.whatif import requests
 
 WHATIF = python("tidegate.whatif")
-FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, defer_budget=0.5, degradable=True)
+FORCE = InForce(latency_target_s=2, cold_start_s=90, lag_threshold=7, loss_budget=0.5, degradable=True)
 
 
 def request(**fields: Any) -> bytes:
@@ -114,7 +114,7 @@ def test_a_csv_costs_the_same_as_in_the_audit(tmp_path: Path) -> None:
     # The row of the present settings has the named settings, and is not recommended.
     (now,) = [row for row in answer.table if row.name == "now"]
     url = parse(now.scaled_object).spec.triggers[0].metadata["url"]
-    for setting in ("latencyTarget=2", "coldStart=90", "lagThreshold=7", "deferBudget=0.5"):
+    for setting in ("latencyTarget=2", "coldStart=90", "lagThreshold=7", "lossBudget=0.5"):
         assert f"&{setting}" in url or f"?{setting}" in url
     assert not now.recommended
     assert answer.saved.against == "now"
@@ -134,7 +134,7 @@ def test_a_csv_costs_the_same_as_in_the_audit(tmp_path: Path) -> None:
 async def test_recorded_usage_costs_the_same_as_in_the_audit(server: NatsServer, admin: Client) -> None:
     """USAGE, read as the console does and with a viewer's rights."""
     await keep(admin, 60)
-    done = await run(server, "audit", "cv", "--cold-start", "120", "--defer-budget", "0.03", "--json")
+    done = await run(server, "audit", "cv", "--cold-start", "120", "--loss-budget", "0.03", "--json")
     audit = json.loads(done.stdout)
     viewer = await bus.connect(server.settings("console-viewer"), "console-viewer")
     try:

@@ -183,7 +183,6 @@ def test_every_field_of_an_event_is_explained() -> None:
 
 def test_the_scaler_accepts_every_key_of_the_reference() -> None:
     values = {"service": "cv", "stream": "MEDIA", "consumer": "cv", "metricsUrl": "http://127.0.0.1:9090/metrics"}
-    values["backfillGrace"] = "90"  # more than a cold start
     refused = {}
     for key in scaledobject.metadata_keys():
         try:

@@ -231,6 +231,7 @@ WORKER_STATS = stats.WorkerStats(
     work_s=9.5,
     frames_wanted=10,
     frames_analysed=11,
+    frames_never=14,
     backfilled=12,
     backfilling_s=13.5,
     reason="no endpoint",
@@ -252,6 +253,7 @@ WORKER_USAGE = usage.WorkerUsage(
     work_s=8.5,
     frames_wanted=9,
     frames_analysed=10,
+    frames_never=13,
     backfilled=11,
     backfilling_s=12.5,
 )
@@ -506,12 +508,12 @@ SECOND_PASSES_BYTES = (
 WORKER_STATS_BYTES = (
     b'{"service":"cv","replica":"cv-0","pid":17,"state":"draining","model":"ssd","uptime_s":1.5,"held":2,"processe'
     b'd":3,"failed":4,"items":5,"busy_s":6.5,"working_s":7.5,"wanted_s":8.5,"work_s":9.5,"frames_wanted":10,"frame'
-    b's_looked":11,"backfilled":12,"backfilling_s":13.5,"reason":"no endpoint"}'
+    b's_looked":11,"frames_never":14,"backfilled":12,"backfilling_s":13.5,"reason":"no endpoint"}'
 )
 WORKER_USAGE_BYTES = (
     b'{"process":"k3f9x2","n":4,"since":1796000000,"until":1796000600,"is_last":true,"arrivals":{"cv":{"29933333":'
     b'7}},"loading_s":1.5,"processed":2,"failed":3,"unchanged":4,"busy_s":5.5,"working_s":6.5,"wanted_s":7.5,"work'
-    b'_s":8.5,"frames_wanted":9,"frames_looked":10,"backfilled":11,"backfilling_s":12.5}'
+    b'_s":8.5,"frames_wanted":9,"frames_looked":10,"frames_never":13,"backfilled":11,"backfilling_s":12.5}'
 )
 INGEST_USAGE_BYTES = (
     b'{"process":"k3f9x2","n":4,"since":1796000000,"until":1796000600,"is_last":true,"cameras":{"lobby":[29933333,'

@@ -93,19 +93,19 @@ def _deferral_trigger(name: str) -> Document | None:
 
 
 def candidates(base: Bases, trace: Trace, load: Workload, budgets: Sequence[float]) -> list[Candidate]:
-    """Return all candidates except the lag policy's, which `lags` returns. budgets: values of deferBudget."""
+    """Return all candidates except the lag policy's, which `lags` returns. budgets: values of lossBudget."""
     n = peak(trace, load)
     result = [
         _candidate(STATIC, f"{n} replicas at all times", _lag(base, load, min_replicas=n, max_replicas=n)),
         _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all other fields unset", _default(base, load)),
-        _candidate(DEMAND, "every frame at first", _demand(base, load, budget=0.0)),
+        _candidate(DEMAND, "every frame at first", _demand(base, load)),
     ]
     if base.put_off:
         result += [
             _candidate(
                 f"{DEGRADABLE} {b:g}",
-                f"deferBudget {b:g}",
-                _demand(base, load, budget=b, degradable=True),
+                f"lossBudget {b:g}",
+                _demand(base, load, budget=b),
                 degradable=True,
             )
             for b in budgets
@@ -137,7 +137,7 @@ def lags(base: Bases, load: Workload) -> list[Candidate]:
 def present_candidate(base: Bases, load: Workload, settings: Mapping[str, str], *, degradable: bool) -> Candidate:
     """Return the present demand policy, within the bounds of `load`. settings: query parameters of its trigger."""
     degradable = degradable and base.put_off is not None
-    document = _demand(base, load, budget=0.0, degradable=degradable)
+    document = _demand(base, load, budget=0.0 if degradable else None)
     _set_query(document, settings)
     return _candidate(
         IN_FORCE, ", ".join(f"{key} {value}" for key, value in settings.items()), document, degradable=degradable
@@ -150,8 +150,8 @@ _KEYS = {
     "cold_start_s": "coldStart",
     "headroom": "headroom",
     "lag_threshold": "lagThreshold",
-    "defer_budget": "deferBudget",
-    "backfill_grace_s": "backfillGrace",
+    "loss_budget": "lossBudget",
+    "defer_limit": "deferLimit",
 }
 
 
@@ -203,7 +203,8 @@ def _default(base: Bases, load: Workload) -> Document:
     return document
 
 
-def _demand(base: Bases, load: Workload, *, budget: float, degradable: bool = False) -> Document:
+def _demand(base: Bases, load: Workload, *, budget: float | None = None) -> Document:
+    """Return the demand policy. budget: of frames that are never analysed; None if none are deferred."""
     document = _bounded(base.demand, load, load.min_replicas, load.max_replicas)
     document["metadata"]["annotations"]["tidegate.dev/cold-start-seconds"] = f"{load.cold_start_s:g}"
     threshold = lag_threshold(load.service_rate, load.latency_target_s, cold_start_s=load.cold_start_s)
@@ -211,11 +212,11 @@ def _demand(base: Bases, load: Workload, *, budget: float, degradable: bool = Fa
         "latencyTarget": f"{load.latency_target_s:g}",
         "coldStart": f"{load.cold_start_s:g}",
         "lagThreshold": str(threshold.value),
-        "deferBudget": f"{budget:g}",
+        **({"deferLimit": "0"} if budget is None else {"lossBudget": f"{budget:g}"}),
     }
     _set_query(document, settings)
     _set_lag(document["spec"], threshold.fallback)
-    if degradable and base.put_off:
+    if budget is not None and base.put_off:
         fallback = copy.deepcopy(base.put_off)
         fallback["metadata"]["lagThreshold"] = str(threshold.deferred)
         document["spec"]["triggers"].append(fallback)

@@ -1,7 +1,7 @@
 """The cost of each candidate ScaledObject on the arrivals, and the recommendation.
 
 Example:
-    found = audit(bases("cv"), trace, load, budgets=(0.0, 0.02, 0.06), tell=print)
+    found = audit(bases("cv"), trace, load, budgets=(0.0, 0.01, 0.02), tell=print)
     found.rows, found.chosen.candidate.text
 """
 

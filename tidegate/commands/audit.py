@@ -84,11 +84,11 @@ CURRENT_S = 60.0
     help="Maximum number of replicas: maxReplicaCount. Default: twice the need of the peak.",
 )
 @click.option(
-    "--defer-budget",
+    "--loss-budget",
     "budgets",
     type=Number(0, 1),
     multiple=True,
-    help="Share of frames that may be deferred: deferBudget. May be repeated.  [default: 0, 0.02, 0.06]",
+    help="Share of frames that may never be analysed: lossBudget. May be repeated.  [default: 0, 0.01, 0.02]",
 )
 @click.option(
     "--serve",

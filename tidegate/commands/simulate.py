@@ -44,6 +44,7 @@ FIELDS = (
     "deferred",
     "backfilled",
     "expired",
+    "never_share",
 )
 # Names in JSON that differ from the attributes.
 _ATTRIBUTES = {"left_out": "deferred_share"}
@@ -118,15 +119,14 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
     help="Policy to simulate. May be repeated.  [default: static_peak, demand, clairvoyant]",
 )
 @click.option(
-    "--defer-budget",
+    "--loss-budget",
     type=Number(0, 1),
-    help="Share of frames that may be deferred: deferBudget. It makes work degradable. Default: nothing is deferred.",
+    help="Share of frames that may never be analysed: lossBudget. Makes work degradable. Default: nothing is deferred.",
 )
 @click.option(
-    "--backfill-grace",
-    "backfill_grace_s",
-    type=SECONDS,
-    help="With --defer-budget: seconds before expiry in which deferred frames request replicas: backfillGrace.",
+    "--defer-limit",
+    type=Number(0, 1),
+    help="Share of frames that may be deferred at first: deferLimit. Makes work degradable. Default: no limit.",
 )
 @click.option(
     "--compare",
@@ -157,17 +157,10 @@ def simulate(policies: tuple[str, ...], every: bool, **arguments: Any) -> None:
     """
     fields = {name: arguments.pop(name) for name in Workload.__struct_fields__ if name in arguments}
     fields = {name: value for name, value in fields.items() if value is not None}
-    load = Workload(elastic=Elastic() if "defer_budget" in fields else None, **fields)
+    load = Workload(elastic=Elastic() if {"loss_budget", "defer_limit"} & set(fields) else None, **fields)
     if load.min_replicas > load.max_replicas:
         raise SettingError(
             f"--min {load.min_replicas} is over --max {load.max_replicas}: lower the one or raise the other"
-        )
-    if (grace := fields.get("backfill_grace_s")) is not None and (
-        load.elastic is None or not load.cold_start_s < grace < load.max_age_s
-    ):
-        raise SettingError(
-            f"--backfill-grace {grace:g} can't be used: give --defer-budget too, and a grace over --cold-start and "
-            "under --max-age"
         )
     chosen = policies or (NAMES if every else BASICS)
     options = SimulateOptions(load=load, policies=tuple(dict.fromkeys(chosen)), both=every, **arguments)

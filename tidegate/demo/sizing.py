@@ -33,8 +33,6 @@ CALM_SHARE = 0.53
 # Seconds from a segment's arrival to its event; workers defer frames to meet it. Until the rate is measured, the lag
 # that one worker clears in this time triggers another one.
 LATENCY_TARGET_S = 2.0
-# The surge is a quarter of all arrivals here. With a smaller budget the scaler would hold workers for the next one.
-DEFER_BUDGET = 0.15
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +82,7 @@ def fit_scaled_object(scaled: ScaledObject, load: Load, clock: float) -> ScaledO
     scaled = scaled.with_maximum(
         load.workers, scaled_objects.cores_limit(cores, "CV_DEVICE") if load.workers >= cores else None
     )
-    return scaled_objects.with_query(scaled, lagThreshold=load.lag_threshold, deferBudget=DEFER_BUDGET, **times)
+    return scaled_objects.with_query(scaled, lagThreshold=load.lag_threshold, **times)
 
 
 def measure(video: Path, seconds: float = MEASURE_S) -> float:

@@ -247,8 +247,8 @@ def demand_settings(load: Workload) -> DemandSettings:
         latency_target_s=load.latency_target_s,
         cold_start_s=load.cold_start_s,
         lag_threshold=max(1.0, LAG_SHARE * load.service_rate * load.latency_target_s),
-        defer_budget=load.defer_budget,
-        backfill_grace_s=load.backfill_grace_s,
+        loss_budget=load.loss_budget,
+        defer_limit=load.defer_limit,
     )
 
 

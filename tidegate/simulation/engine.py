@@ -34,8 +34,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 
     service_rate: segments a second of one busy replica. service_cv: coefficient of variation of a segment's work.
     latency_target_s: from arrival to result. batch: the maximum segments of a batch. max_age_s: a segment that has
-    waited longer is lost. elastic: how its work degrades while capacity is short, None for never. defer_budget,
-    backfill_grace_s: of the policy by demand.
+    waited longer is lost. elastic: how its work degrades while capacity is short, None for never. loss_budget,
+    defer_limit: of the policy by demand.
     """
 
     service_rate: float
@@ -48,8 +48,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float = 600.0
     seed: int = 1
     elastic: Elastic | None = None
-    defer_budget: float = 0.02
-    backfill_grace_s: float = 0.0
+    loss_budget: float = 0.02
+    defer_limit: float = 1.0
 
 
 class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,7 +58,8 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     arrived, processed: segments so far. pending, in_flight: segments now. replicas: requested. ready: past their cold
     start. working_s: busy seconds of replicas so far. For degradable work, work: of the processed segments, 1 for a
     fully analysed one; wanted, analysed: wanted and analysed frames of started ones, 1 for all of a segment. Backfill
-    jobs are in none of these, but in deferred_ever, deferred_waiting, and backfilling_s (busy seconds).
+    jobs are in none of these, but in deferred_ever, deferred_waiting, and backfilling_s (busy seconds). never: deferred
+    frames that expired, in the unit of `wanted`.
     """
 
     arrived: int
@@ -74,6 +75,7 @@ class ScalerView(msgspec.Struct, frozen=True, kw_only=True):
     backfilling_s: float = 0.0
     deferred_waiting: int = 0
     deferred_ever: int = 0
+    never: float = 0.0
 
 
 class Policy(Protocol):
@@ -98,8 +100,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     them were in time. lost: segments that waited past max_age. cold_starts: replicas started. timeline: (seconds,
     replicas). windows: share in time for each minute, nan without segments. settings: the tuned settings, as text.
     deferred_share: of the wanted frames. deferred: segments with deferred frames; backfilled: those that idle replicas
-    fully analysed before max_age; expired: those that none did. The rest waited at the end. deferred_by_minute: share
-    of each minute's segments that were deferred, nan without segments.
+    fully analysed before max_age; expired: those that none did. The rest waited at the end. never_share: of the wanted
+    frames, those never analysed: deferred, and expired. deferred_by_minute: share of each minute's segments that were
+    deferred, nan without segments.
     """
 
     name: str
@@ -122,6 +125,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     deferred: int = 0
     backfilled: int = 0
     expired: int = 0
+    never_share: float = 0.0
     deferred_by_minute: Floats = msgspec.field(default_factory=lambda: np.zeros(0))
 
 
@@ -177,10 +181,10 @@ def run(policy: Policy, trace: Trace, load: Workload, *, initial: int | None = N
         if want != have:
             timeline.append((now, want))
     # Backfill jobs that remain are neither done nor lost: nothing after the end is charged.
-    expired = queue.totals.expired
+    expired, never = queue.totals.expired, queue.totals.never
     queue.stop(queue.replicas)
     queue.advance(horizon + load.max_age_s)
-    return _result(policy.name, queue, spent, starts, timeline, now, expired)
+    return _result(policy.name, queue, spent, starts, timeline, now, expired, never)
 
 
 def _most_attainment(queue: SimulatedQueue, load: Workload) -> float:
@@ -219,6 +223,7 @@ def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
         backfilling_s=totals.backfilling_s - seen.backfilling_s,
         deferred_waiting=queue.deferred_waiting,
         deferred_ever=totals.deferred,
+        never=totals.never,
     )
 
 
@@ -230,6 +235,7 @@ def _result(
     timeline: list[tuple[float, int]],
     end: float,
     expired: int,
+    never: float,
 ) -> Result:
     _, all_, deferred = queue.windows
     totals = queue.totals
@@ -256,6 +262,7 @@ def _result(
         deferred=totals.deferred,
         backfilled=totals.backfilled,
         expired=expired,
+        never_share=never / totals.started if totals.started else 0.0,
         deferred_by_minute=np.divide(deferred, all_, out=np.full(len(all_), np.nan), where=all_ > 0),
     )
 

@@ -221,6 +221,7 @@ def _observation(now: float, view: ScalerView, retention_s: float) -> Observatio
         work=view.work,
         wanted=view.wanted,
         analysed=view.analysed,
+        never=view.never,
     )
     return Observation(
         time=now,

@@ -34,8 +34,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 # Rows of the replica table, indices of the counters, and rows of the backfill jobs.
 FREE, READY, SIZE, WORK = range(4)
-STARTED, BUSY, LOST, ON_TIME, WORST, DONE, SAMPLED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED = range(11)
-CAME, FROM, NEEDS = range(3)
+STARTED, BUSY, LOST, ON_TIME, WORST, DONE, SAMPLED, DEFERRED, BACKFILLED, BACKFILLING, EXPIRED, NEVER = range(12)
+CAME, FROM, NEEDS, MISSES = range(4)
 
 
 class Elastic(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +91,7 @@ def _advance(until, arrived, work, head, seen, offset, n, rules, state):  # type
 
     seen: that number before. offset: the number of segments before the first of `arrived`.
     """
-    table, jobs, places, counters = state.table, state.jobs, state.places, state.counters
+    table, jobs, places = state.table, state.jobs, state.places
     total = len(arrived)
     while n > 0:
         i = 0
@@ -108,8 +108,7 @@ def _advance(until, arrived, work, head, seen, offset, n, rules, state):  # type
     while head < total and arrived[head] < until - rules.max_age:
         head = _lose(arrived, head, state)
     while places[0] < places[1] and jobs[CAME, places[0]] < until - rules.max_age:
-        counters[EXPIRED] += 1
-        places[0] += 1
+        _expire(state)
     while seen < total and arrived[seen] < until:
         seen += 1
     return head, seen
@@ -145,6 +144,7 @@ def _begin(i, start, arrived, work, head, offset, rules, state):  # type: ignore
         if level > 0:
             jobs[CAME, places[1]] = arrived[behind]
             jobs[NEEDS, places[1]] = work[behind]
+            jobs[MISSES, places[1]] = 1 - rules.sampled[level]
             state.windows[2, int(arrived[behind] / WINDOW_S)] += 1
             places[1] += 1
         end += work[behind] * rules.costs[level]
@@ -185,15 +185,23 @@ def _backfill(i, before, rules, state):  # type: ignore[no-untyped-def]  # pragm
         at = max(table[FREE, i], jobs[FROM, job])
         if at >= before:
             return False
-        places[0] += 1
         if at - jobs[CAME, job] > rules.max_age:
-            counters[EXPIRED] += 1
+            _expire(state)
             continue
+        places[0] += 1
         counters[BACKFILLED] += 1
         counters[BACKFILLING] += jobs[NEEDS, job]
         table[FREE, i], table[SIZE, i], table[WORK, i] = at + jobs[NEEDS, job], 0, 0
         return True
     return False
+
+
+@compiled
+def _expire(state):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Lose the oldest backfill job: its video has expired, and its deferred frames are never analysed."""
+    state.counters[EXPIRED] += 1
+    state.counters[NEVER] += state.jobs[MISSES, state.places[0]]
+    state.places[0] += 1
 
 
 @compiled
@@ -234,6 +242,7 @@ class Totals(NamedTuple):
     lost: waited too long. on_time: answered within the target. worst_s: the longest latency. work: that started, 1 for
     a fully analysed segment. sampled: the same for the analysed frames. deferred: partially analysed segments;
     backfilled: of these, those started again, and backfilling_s: their seconds; expired: those that waited too long.
+    never: the deferred frames of the expired ones, in the unit of `sampled`.
     """
 
     started: float
@@ -247,6 +256,7 @@ class Totals(NamedTuple):
     backfilled: int
     backfilling_s: float
     expired: int
+    never: float
 
 
 class SimulatedQueue:
@@ -283,8 +293,8 @@ class SimulatedQueue:
         self._n = 0
         # (end, segments, work) in flight at draining replicas
         self._draining: list[tuple[float, float, float]] = []
-        self._counters = np.zeros(EXPIRED + 1)
-        self._jobs = np.zeros((3, 1024))
+        self._counters = np.zeros(NEVER + 1)
+        self._jobs = np.zeros((4, 1024))
         self._places = np.zeros(2, dtype=np.int64)
         self.bins = np.zeros(BINS, dtype=np.int64)
         self.windows = np.zeros((3, int(duration_s / WINDOW_S) + 2), dtype=np.int64)
@@ -312,7 +322,7 @@ class SimulatedQueue:
         first, behind = self._places.tolist()
         if behind + most > self._jobs.shape[1]:
             waiting = self._jobs[:, first:behind]
-            self._jobs = np.zeros((3, 2 * (behind - first + most)))
+            self._jobs = np.zeros((4, 2 * (behind - first + most)))
             self._jobs[:, : behind - first] = waiting
             self._places[:] = 0, behind - first
 
@@ -375,6 +385,7 @@ class SimulatedQueue:
             backfilled=int(c[BACKFILLED]),
             backfilling_s=c[BACKFILLING],
             expired=int(c[EXPIRED]),
+            never=c[NEVER],
         )
 
     # ---- replicas

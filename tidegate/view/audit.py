@@ -150,12 +150,14 @@ def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
         yield f"of {_length(costs.simulated.duration_s)} alone, as if a month went on like that"
 
 
-DECISION = ("", "way to scale", *map(Right, ("GPU-hours in 30 days", "saved", "minutes in target")))
-MONEY = tuple(map(Right, ("cost in 30 days", "saved money")))
-
-
 def decision_fields(price: float | None) -> Sequence[str]:
-    return DECISION if price is None else (*DECISION, *MONEY)
+    """Return the columns: the cost and the saving in GPU-hours, or in money, and what becomes of minutes and frames."""
+    cost = "GPU-hours in 30 days" if price is None else "cost in 30 days"
+    return (
+        "",
+        "way to scale",
+        *map(Right, (cost, "saved", "minutes late", "frames analysed at first", "later", "never")),
+    )
 
 
 def decision(costs: Costs, price: float | None) -> list[list[str | Text]]:
@@ -169,17 +171,19 @@ def decision(costs: Costs, price: float | None) -> list[list[str | Text]]:
     for name, row in named:
         if row is None or (row is costs.baseline and found):
             continue
-        saved = "" if row is costs.baseline else f"{costs.saved(row):,.0f}"
-        cells: list[str | Text] = [
-            Text(name, "bold" if row is costs.chosen else ""),
-            "the scaler's present settings" if costs.others and row is costs.baseline else row.label,
-            f"{costs.a_month(row):,.0f}",
-            saved,
-            f"{row.result.window_attainment:.1%}",
-        ]
-        if price is not None:
-            cells += [f"{costs.a_month(row) * price:,.0f}", saved and f"{costs.saved(row) * price:,.0f}"]
-        found.append(cells)
+        r, each = row.result, 1.0 if price is None else price
+        found.append(
+            [
+                Text(name, "bold" if row is costs.chosen else ""),
+                "the scaler's present settings" if costs.others and row is costs.baseline else row.label,
+                f"{costs.a_month(row) * each:,.0f}",
+                "" if row is costs.baseline else f"{costs.saved(row) * each:,.0f}",
+                f"{1 - r.window_attainment:.1%}",
+                f"{1 - r.deferred_share:.1%}",
+                f"{r.deferred_share - r.never_share:.1%}",
+                f"{r.never_share:.1%}",
+            ]
+        )
     return found
 
 

@@ -55,7 +55,7 @@ FIELDS = (
     *map(Right, ("starts", "reversals/h")),
 )
 COST = Right("cost")
-LATER = (*map(Right, ("deferred", "backfilled")),)
+LATER = (*map(Right, ("deferred", "backfilled", "never")),)
 
 
 def fields(results: Sequence[Result], cost_per_hour: float | None = None) -> Sequence[str]:
@@ -87,7 +87,8 @@ def rows(results: Sequence[Result], cost_per_hour: float | None = None) -> list[
             f"{r.reversals_per_hour:.1f}",
         ]
         if has_deferred:
-            row += [f"{r.deferred_share:.1%}", f"{r.backfilled / r.deferred:.0%}" if r.deferred else ""]
+            backfilled = f"{r.backfilled / r.deferred:.0%}" if r.deferred else ""
+            row += [f"{r.deferred_share:.1%}", backfilled, f"{r.never_share:.2%}"]
         found.append(row if cost_per_hour is None else [*row, f"{r.replica_hours * cost_per_hour:,.2f}"])
     return found
 

@@ -67,6 +67,7 @@ def _row(row: Row, costs: Costs, price: float | None) -> whatif.WhatIfRow:
         deferred_share=r.deferred_share,
         deferred=r.deferred,
         backfilled=r.backfilled,
+        never_share=r.never_share,
         recommended=row is costs.chosen,
         scaled_object=row.candidate.text if row.candidate else "",
     )

@@ -107,6 +107,7 @@ def _bent(of: str) -> tuple[Graph, Graph]:
             (rate("tidegate_frames_wanted_total", where=of), "wanted"),
             (rate("tidegate_frames_analysed_total", where=of), "looked at"),
             (rate("tidegate_frames_deferred_total", "cause", of), "left out, {{cause}}"),
+            (rate("tidegate_frames_never_analysed_total", where=of), "never analysed"),
             says="None where no latency target is set.",
         ),
         graph(

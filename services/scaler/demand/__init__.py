@@ -4,12 +4,12 @@
 |---|---|
 | `observation` | the policy's input, about once a second |
 | `arrivals` | the arrival rate, and whether a change of it is significant |
-| `forecast` | an upper quantile of that rate for the time when a replica requested now is ready |
-| `deferral` | how much leaner the plan may be for degradable work, learned from deferred frames |
+| `forecast` | a quantile of that rate for the time when a replica requested now is ready |
+| `deferral` | whether the plan may rely on deferred frames |
 | `service_rate` | the measured messages per second of one busy replica |
 | `warming` | when the requested replicas will be ready |
 | `peak` | the maximum over the last seconds |
-| `expiry` | how many deferred segments are about to expire |
+| `expiry` | the rate at which deferred segments must be backfilled |
 | `stuck` | the part of a backlog that does not drain |
 | `parameters` | the operator's settings, the constants, and the times that follow from both |
 | `progress` | when work last arrived, and when it was last done |

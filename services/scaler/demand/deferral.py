@@ -1,71 +1,70 @@
-"""How much leaner than the forecast the fleet is planned, learned from the share of deferred frames. Pure.
+"""Whether the plan may rely on deferred frames, from the shares that were deferred and never analysed. Pure.
 
-Degradable work defers frames while the fleet is briefly too small, and no segment waits for long. So the plan may be
-leaner until the deferred share reaches the budget. The controller is an account: each wanted frame pays the budget in,
-and each deferred frame is withdrawn. The balance makes the plan leaner. The controller keeps the sum of both near zero
-under any load: this is integral control. Adaptive conformal inference (Gibbs and Candès, 2021) learns its margin in the
-same way. A surge leaves a debt, which is paid before the plan is lean again.
+Degradable work defers frames while the fleet is briefly too small, and no segment waits for long. Idle replicas
+backfill the deferred frames, except those whose video expires first: these are never analysed. Two shares of the frames
+wanted in the last hours have a limit: those never analysed, and those deferred at first. The frames below the first
+limit are the segments that need no backfill.
 """
 
 from __future__ import annotations
 
 import math
 
-from services.scaler.demand.observation import Workers
+from services.scaler.demand.observation import Observation
 
+# The shares are means over this many hours.
+MEMORY_H = 4.0
 HOUR_S = 3600.0
 
 
-# Chosen on the traces of docs/explanation/scaling.md: half or twice the value makes little difference.
-
-# An hour without deferred frames makes the plan leaner by this many budgets. A plan takes minutes to show in the
-# deferred frames; the account is slower than that.
-GAIN_PER_HOUR = 3.0
-# The maximum share by which the plan is leaner, and the maximum debt.
-MAX_SHARE = 0.2
-# The frames per hour are a mean over this many hours.
-MEMORY_H = 4.0
-
-
-class DeferralController:
+class DeferralBudget:
     """See the module. is_reported: whether workers report their analysed frames."""
 
-    def __init__(self, budget: float) -> None:
-        self._budget = budget
-        self._account = 0.0
-        self._wanted = self._deferred = self._hours = 0.0
-        self._last: tuple[float, float, float] | None = None
+    def __init__(self, loss_budget: float, defer_limit: float) -> None:
+        self._loss_budget = loss_budget
+        self._defer_limit = defer_limit
+        self._wanted = self._deferred = self._never = self._segments = 0.0
+        self._last: tuple[float, float, float, float, int] | None = None
         self.is_reported = False
-
-    @property
-    def share(self) -> float:
-        """The share by which the plan is leaner, 0 to 1."""
-        return max(0.0, self._account)
 
     @property
     def deferred_share(self) -> float:
         """The deferred share of the frames wanted in the last hours."""
         return self._deferred / self._wanted if self._wanted else 0.0
 
-    def observe(self, now: float, fleet: Workers | None, *, is_new_observer: bool = False) -> None:
-        """Record the workers' counters at `now`, in seconds. is_new_observer: as in `Observation`."""
+    @property
+    def never_share(self) -> float:
+        """The share of the frames wanted in the last hours that no replica will analyse any more."""
+        return self._never / self._wanted if self._wanted else 0.0
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether one of the shares is over its limit."""
+        return self.never_share > self._loss_budget or self.deferred_share > self._defer_limit
+
+    @property
+    def spare_segments(self) -> float:
+        """The deferred segments that may expire within the budget."""
+        spare_frames = max(0.0, self._loss_budget * self._wanted - self._never)
+        return spare_frames * self._segments / self._deferred if self._deferred else 0.0
+
+    def observe(self, o: Observation) -> None:
+        """Record the workers' counters. Those of a new observer are another observer's: differences mean nothing."""
         last, self._last = self._last, None
-        if fleet is None:
+        if o.fleet is None:
             return
-        if fleet.wanted is None or fleet.analysed is None:
-            self.is_reported = False
+        self.is_reported = o.fleet.wanted is not None and o.fleet.analysed is not None
+        if o.fleet.wanted is None or o.fleet.analysed is None:
             return
-        self.is_reported = True
-        self._last = (now, fleet.wanted, fleet.analysed)
-        if last is None or is_new_observer or now <= last[0]:
+        ever = o.deferred.ever if o.deferred else 0
+        self._last = (o.time, o.fleet.wanted, o.fleet.analysed, o.fleet.never, ever)
+        if last is None or o.is_new_observer or o.time <= last[0]:
             return
-        hours = (now - last[0]) / HOUR_S
-        wanted = max(0.0, fleet.wanted - last[1])
-        deferred = min(wanted, max(0.0, wanted - (fleet.analysed - last[2])))
-        fade = math.exp(-hours / MEMORY_H)
+        passed, wanted, analysed, never, segments = (
+            max(0.0, new - old) for new, old in zip(self._last, last, strict=True)
+        )
+        fade = math.exp(-passed / HOUR_S / MEMORY_H)
         self._wanted = self._wanted * fade + wanted
-        self._deferred = self._deferred * fade + deferred
-        self._hours = self._hours * fade + hours
-        if wanted:
-            paid = GAIN_PER_HOUR * (self._budget * wanted - deferred) * self._hours / self._wanted
-            self._account = min(MAX_SHARE, max(-MAX_SHARE, self._account + paid))
+        self._deferred = self._deferred * fade + max(0.0, wanted - analysed)
+        self._never = self._never * fade + never
+        self._segments = self._segments * fade + segments

@@ -26,14 +26,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Replicas to run, with every term of the sum. Rates are messages a second, backlogs are messages.
 
     basis: `lag` if no worker with a usable rate is heard. arrival_rate: now. forecast_rate: expected when a replica
-    requested now is ready. planned_rate: the upper quantile for that time, with headroom. forecaster: the candidate
+    requested now is ready. planned_rate: the planned quantile for that time, with headroom. forecaster: the candidate
     that gave it. service_rate: of one busy replica; `measured` or assumed; 0 under the lag rule without a measurement.
     backlog_expected: the backlog at that time. backlog_allowed: what the latency target permits. backlog_stuck: the
     part that does not drain and is not counted. arrival_replicas, backlog_replicas: the two parts of the sum. expiring:
-    deferred segments whose video expires soon; expiry_replicas: the replicas for these, a third part of the sum.
-    held_replicas: the replicas that remain whatever the sum; held_for: the rule that decides. ready: replicas at work.
-    warming: requested ones that are not ready. deferred_share: of the frames of the last hours. defer_budget: the
-    planned share, 0 for none. deferral_share: the share by which the plan is leaner than the forecast for it.
+    deferred segments to backfill by the deadline that needs most; expiry_replicas: the replicas for these, a third part
+    of the sum. held_replicas: the replicas that remain whatever the sum; held_for: the rule that decides. ready:
+    replicas at work. warming: requested ones that are not ready. degradable: whether the plan may defer frames.
+    deferred_share, never_share: of the frames of the last hours, deferred at first, and never analysed. loss_budget,
+    defer_limit: the limits of these. over_budget: whether one is exceeded, so that the plan defers none.
     """
 
     replicas: float
@@ -60,8 +61,11 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     ready: int = 0
     warming: int = 0
     deferred_share: float = msgspec.field(default=0.0, name="left_out")
-    defer_budget: float = 0.0
-    deferral_share: float = msgspec.field(default=0.0, name="thrift")
+    never_share: float = 0.0
+    degradable: bool = False
+    over_budget: bool = False
+    loss_budget: float = 0.0
+    defer_limit: float = 1.0
 
     def explain(self) -> list[str]:
         """Return sentences for a person, from the arrivals to the requested replicas."""
@@ -87,15 +91,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
             f"target allows {self.backlog_allowed:.0f}: {self.backlog_replicas:+.2f}, to be there within "
             f"{self.drain_s:.0f} s",
         ]
-        if self.defer_budget:
-            lines.append(
-                f"{self.deferred_share:.1%} of the frames of the last hours were deferred, and "
-                f"{self.defer_budget:.1%} may be: the plan is {self.deferral_share:.1%} leaner than the forecast"
-            )
-        elif self.deferred_share:
-            lines.append(
-                f"{self.deferred_share:.1%} of the frames of the last hours were deferred: none are planned for"
-            )
+        if self.degradable or self.deferred_share:
+            lines.append(self._deferral_line())
         if self.expiring:
             lines.append(self._expiry_line())
         if self.backlog_stuck:
@@ -104,6 +101,16 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"{self.held_replicas:.2f} are held {_HELD[self.held_for]}")
         lines.append(f"{self.replicas:.2f} replicas; {self.ready} are ready and {self.warming} warm up")
         return lines
+
+    def _deferral_line(self) -> str:
+        limit = f", and {self.defer_limit:.1%} may be" if self.defer_limit < 1 else ""
+        plan = "the plan relies on deferring none"
+        if self.degradable and not self.over_budget:
+            plan = "the plan is the median, less a part of a replica"
+        return (
+            f"{self.deferred_share:.1%} of the frames of the last hours were deferred{limit}; "
+            f"{self.never_share:.2%} are never analysed, and {self.loss_budget:.1%} may be: {plan}"
+        )
 
     def _expiry_line(self) -> str:
         return (

@@ -1,54 +1,67 @@
-"""How many deferred segments are about to expire, from counts alone. Pure.
+"""The rate at which deferred segments must be backfilled before their video expires, from counts alone. Pure.
 
-    expiry = ExpiryForecast(grace_s=90)
-    expiry.measure(now, DeferredSegments(ever=410, waiting=60, retention_s=600))    # 12.0 have at most 90 s left
+    deadlines = BackfillDeadlines()
+    deadlines.due(now, DeferredSegments(ever=410, waiting=60, retention_s=600), spare=10)   # Expiring(50, 0.125)
 
-Deferred segments are backfilled in order. So the waiting segments deferred more than `retention_s - grace_s` seconds
-ago are about to expire, except those older than `retention_s`, whose video has expired. A job that is delivered twice
-counts twice, so the result may be too low.
+Deferred segments are backfilled in order. So the waiting segments deferred before some time have the retention after it
+as their deadline, except those whose video has expired. A job that is delivered twice counts twice, so the result may
+be too low.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from typing import NamedTuple
 
 from services.scaler.demand.observation import DeferredSegments
+from services.scaler.demand.warming import HPA_SYNC_S
+
+# Deadlines are that exact: a share of the retention.
+STEP = 0.01
 
 
-class ExpiryForecast:
-    """See the module. grace_s: 0 disables the forecast."""
+class Expiring(NamedTuple):
+    """segments: with the deadline that decides. rate: at which these must be backfilled, in segments a second."""
 
-    def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
-        # The cumulative deferred counts, and their times.
-        self._times: list[float] = []
-        self._counts: list[int] = []
+    segments: float
+    rate: float
 
-    def measure(self, now: float, deferred: DeferredSegments | None) -> float:
-        """Return the expiring segments at `now`, in seconds. Those of the first observation count as new."""
-        if deferred is None or not self._grace_s:
-            return 0.0
-        done = deferred.ever - deferred.waiting
-        if self._counts and deferred.ever < self._counts[-1]:  # the count restarted
-            self._times, self._counts = [], []
-        if not self._counts:
-            self._note(now, done)
-        if deferred.ever > self._counts[-1]:
-            self._note(now, deferred.ever)
-        expired = self._before(now - deferred.retention_s)
-        older = self._before(now - max(0.0, deferred.retention_s - self._grace_s))
-        self._forget(now - deferred.retention_s)
-        return float(max(0, older - max(done, expired)))
 
-    def _note(self, now: float, count: int) -> None:
-        self._times.append(now)
-        self._counts.append(count)
+NOTHING = Expiring(0.0, 0.0)
 
-    def _before(self, time: float) -> int:
-        """Return the deferred count at that time."""
-        return self._counts[max(0, bisect_right(self._times, time) - 1)]
 
-    def _forget(self, time: float) -> None:
-        half = len(self._times) // 2
-        if half > 32 and self._times[half] <= time:
-            del self._times[:half], self._counts[:half]
+class BackfillDeadlines:
+    """See the module."""
+
+    def __init__(self) -> None:
+        # The cumulative deferred count at the end of each step, and the time of the step's first.
+        self._steps: list[tuple[float, int]] = []
+        self._expired = 0
+
+    def due(self, now: float, deferred: DeferredSegments | None, *, spare: float) -> Expiring:
+        """Return the due segments at `now`, in seconds. spare: of the waiting segments, those that may expire.
+
+        The waiting segments of the first observation count as new.
+        """
+        if deferred is None:
+            return NOTHING
+        self._record(now, deferred)
+        done = max(self._expired, deferred.ever - deferred.waiting) + spare
+        found = NOTHING
+        least_s = max(HPA_SYNC_S, STEP * deferred.retention_s)
+        for began, count in self._steps:
+            left_s = max(least_s, began + deferred.retention_s - now)
+            found = max(found, Expiring(count - done, (count - done) / left_s), key=lambda due: due.rate)
+        return found
+
+    def _record(self, now: float, deferred: DeferredSegments) -> None:
+        steps = self._steps
+        if steps and deferred.ever < steps[-1][1]:  # the count restarted
+            steps.clear()
+            self._expired = 0
+        if deferred.ever > (steps[-1][1] if steps else self._expired):
+            if steps and now < steps[-1][0] + STEP * deferred.retention_s:
+                steps[-1] = (steps[-1][0], deferred.ever)
+            else:
+                steps.append((now, deferred.ever))
+        while steps and steps[0][0] + deferred.retention_s <= now:
+            self._expired = steps.pop(0)[1]

@@ -1,4 +1,4 @@
-"""An upper quantile of the arrival rate when a replica requested now is ready, learned from past errors. Pure.
+"""A quantile of the arrival rate when a replica requested now is ready, learned from past errors. Pure.
 
 The candidates are simple. Either the level continues, with a margin. Or the rate returns to a quantile of the last
 hour's rates, as it does after bursts that end before a replica is ready. Each candidate is scored against the later

@@ -13,6 +13,7 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     work: of the processed messages; 1 for a fully analysed one, and less in proportion to the time for a partially
     analysed one. wanted, analysed: their wanted and analysed frames. They never decrease; None if not reported.
+    never: deferred frames that no replica will analyse any more; 0 if not reported.
     """
 
     ready: int
@@ -22,6 +23,7 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     work: float | None = None
     wanted: float | None = None
     analysed: float | None = None
+    never: float = 0.0
 
 
 class DeferredSegments(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -15,17 +15,17 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     latency_target_s: from a message's arrival to its result. cold_start_s: from the request for a replica to its first
     result. headroom: share added to the forecast, beyond its learned margin. lag_threshold: messages per replica
-    without a measured rate. defer_budget: share of frames that may be deferred, where workers do that; 0 for none.
-    backfill_grace_s: deferred segments request replicas once their video is retained for at most this time, which
-    exceeds a cold start; 0: never.
+    without a measured rate. loss_budget: share of frames that may never be analysed, where workers defer frames; the
+    other deferred ones are backfilled in time. defer_limit: share of frames that may be deferred at first; 0: the plan
+    never relies on that.
     """
 
     latency_target_s: Annotated[float, Meta(ge=0.001, le=86_400)] = 2.0
     cold_start_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     headroom: Annotated[float, Meta(ge=0, le=100)] = 0.0
     lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)] = 10.0
-    defer_budget: Annotated[float, Meta(ge=0, le=1)] = 0.02
-    backfill_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    loss_budget: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    defer_limit: Annotated[float, Meta(ge=0, le=1)] = 1.0
 
 
 # Parameters that an operator does not set. Values without another source are the best trade-off found on the traces of
@@ -33,9 +33,10 @@ class DemandSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 # The arrival rate exceeds the planned rate in this share of the forecast's periods.
 EXCEEDED_SHARE = 0.15
-# For degradable work, the exceeded share is this many times the budget, at most a half. The factor is the inverse of
-# the mean excess of such a period.
-EXCEEDED_PER_BUDGET = 2.25
+# While frames may be deferred, the plan is less by this part of a replica: about rounded to the nearest, and not up.
+DEFERRED_REPLICAS = 0.4
+# While frames may be deferred, the fleet can serve the peak of this time at the lowest level.
+PEAK_S = 3600.0
 # The arrival rate is averaged over a cold start, as scaling by it is no quicker, and over at least this long.
 MIN_WINDOW_S = 120.0
 # A backlog may use this share of the latency target before it requests more replicas.
@@ -71,8 +72,8 @@ class Times(NamedTuple):
 
     horizon: until a replica requested now is ready. drain: to clear a backlog over the allowed one. lag: to repay a
     tolerated lag. scale_in_delay: that replicas for arrivals remain; scale_in_delay_degradable: the same for degradable
-    work. idle: without an arrival, after which nothing is forecast. expiry: to backfill expiring segments. period: for
-    scoring a forecast. window: that the arrival rate is averaged over.
+    work. idle: without an arrival, after which nothing is forecast. period: for scoring a forecast. window: that the
+    arrival rate is averaged over.
     """
 
     horizon: float
@@ -81,7 +82,6 @@ class Times(NamedTuple):
     scale_in_delay: float
     scale_in_delay_degradable: float
     idle: float
-    expiry: float
     period: float
     window: float
 
@@ -98,7 +98,6 @@ class Times(NamedTuple):
             scale_in_delay=scale_in_delay,
             scale_in_delay_degradable=max(HPA_SYNC_S, HOLD_COLD_STARTS_DEGRADABLE * cold),
             idle=max(MIN_IDLE_S, IDLE_DELAYS * scale_in_delay),
-            expiry=max(HPA_SYNC_S, settings.backfill_grace_s - horizon),
             period=min(MAX_PERIOD_S, max(MIN_PERIOD_S, 3 * settings.latency_target_s)),
             window=max(MIN_WINDOW_S, cold),
         )

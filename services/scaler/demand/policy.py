@@ -11,7 +11,7 @@ The sum, in replicas:
 |---|---|
 | for arrivals | planned rate / rate of one replica |
 | for backlog | (backlog expected - backlog allowed) / (drain time * rate), at most 2 * max(1, for arrivals) |
-| for expiring segments | expiring segments / (expiry time * rate) |
+| for expiring segments | deferred segments / (time until their video expires * rate), at the deadline that needs most |
 | the sum | max(retained, for arrivals + for backlog + for expiring segments) |
 
 The planned rate is an upper quantile of the arrival rate when a replica requested now is ready. The backlog is the one
@@ -26,8 +26,8 @@ the same term makes it catch up. Three rules retain replicas that the sum would 
 - An observer that has just started, or has observed nothing for a while, has too little data to release replicas.
 
 If workers defer frames while they are behind, nothing waits for long, and other terms apply: see `Demand`. Running
-replicas backfill deferred segments, which request no replica without a `backfill_grace_s`. With it, segments with at
-most that time left request enough replicas to be backfilled in time, and the plan is not lean meanwhile.
+replicas backfill deferred segments. These request more replicas if they would expire otherwise, except as many as the
+loss budget allows.
 
 Observations come about once a second; any interval works.
 """
@@ -38,18 +38,19 @@ import math
 from typing import NamedTuple
 
 from services.scaler.demand.arrivals import Arrivals
-from services.scaler.demand.deferral import DeferralController
+from services.scaler.demand.deferral import DeferralBudget
 from services.scaler.demand.estimate import Estimate, HeldFor
-from services.scaler.demand.expiry import ExpiryForecast
+from services.scaler.demand.expiry import BackfillDeadlines, Expiring
 from services.scaler.demand.forecast import Forecast
 from services.scaler.demand.observation import Observation
 from services.scaler.demand.parameters import (
     ALLOWED_SHARE,
-    EXCEEDED_PER_BUDGET,
+    DEFERRED_REPLICAS,
     EXCEEDED_SHARE,
     IN_FLIGHT_MESSAGES,
     LAG_SHARE,
     MAX_BACKLOG_RATIO,
+    PEAK_S,
     UNHEARD_S,
     DemandSettings,
     Times,
@@ -59,14 +60,7 @@ from services.scaler.demand.progress import Progress
 from services.scaler.demand.service_rate import ServiceRate
 from services.scaler.demand.stuck import StuckBacklog
 from services.scaler.demand.warming import Warming, useful
-
-
-class _Plan:
-    """The rate to plan for, and the replicas for it that remain. hold_s: how long."""
-
-    def __init__(self, times: Times, exceeded: float, hold_s: float) -> None:
-        self.forecast = Forecast(times.horizon, 1 - exceeded, times.period)
-        self.peak: Peak[float] = Peak(hold_s, closed=True)
+from shared.elastic.levels import LEVELS
 
 
 class _Rates(NamedTuple):
@@ -102,12 +96,14 @@ class Demand:
     | new | the first observation, or the first after a gap | a scale-in delay later | all replicas remain |
     | unheard | no heartbeat, with no rate measured or with work done | a heartbeat | the lag rule |
     | idle | times.idle after the last arrival | an arrival | nothing is forecast |
-    | expiring | deferred segments are about to expire | none is | the plan is not lean |
-    | degradable | workers report deferred frames, within a budget | a report without them | see below |
+    | degradable | workers report deferred frames, and the limit is not 0 | a report without them | see below |
+    | over budget | more frames are never analysed, or deferred, than allowed | fewer | the plan is not lean |
 
     While work is degradable
 
-    - the plan is a lower quantile of arrivals, and leaner while the budget is not used up;
+    - the plan is the median of arrivals, less a part of a replica, and at least what serves the last hour's peak at the
+      lowest level;
+    - deferred segments request replicas by their deadlines, except those that the budget lets expire;
     - the expected backlog is at most the present one: the rest is deferred, and is no backlog to drain;
     - replicas for arrivals remain for the break-even alone.
     """
@@ -120,13 +116,12 @@ class Demand:
         self._progress = Progress()
         self._arrivals = Arrivals(times.window)
         self._expected = Forecast(times.horizon, 0.5, times.period)
-        self._full_plan = _Plan(times, EXCEEDED_SHARE, times.scale_in_delay)
-        exceeded = min(0.5, EXCEEDED_PER_BUDGET * settings.defer_budget)
-        self._degradable_plan = _Plan(times, exceeded, times.scale_in_delay_degradable)
-        self._plan = self._full_plan
-        self._is_degradable = False
-        self._deferral = DeferralController(settings.defer_budget)
-        self._expiry = ExpiryForecast(settings.backfill_grace_s)
+        self._safe = Forecast(times.horizon, 1 - EXCEEDED_SHARE, times.period)
+        self._held: Peak[float] = Peak(times.scale_in_delay, closed=True)
+        self._held_degradable: Peak[float] = Peak(times.scale_in_delay_degradable, closed=True)
+        self._peak_rate: Peak[float] = Peak(PEAK_S)
+        self._deferral = DeferralBudget(settings.loss_budget, settings.defer_limit)
+        self._deadlines = BackfillDeadlines()
         self._service_rate = ServiceRate()
         self._stuck = StuckBacklog()
         self._warming = Warming(settings.cold_start_s)
@@ -137,14 +132,12 @@ class Demand:
         if self._progress.is_beginning:
             self._arrivals.resume(o.time, o.arrived)
         self._service_rate.observe(o.time, o.pending, o.fleet, is_new_observer=o.is_new_observer)
-        self._deferral.observe(o.time, o.fleet, is_new_observer=o.is_new_observer)
-        self._is_degradable = self._deferral.is_reported and self._settings.defer_budget > 0
-        self._plan = self._degradable_plan if self._is_degradable else self._full_plan
-        expiring = self._expiry.measure(o.time, o.deferred)
-        rates = self._rates(o, lean=not expiring)
+        self._deferral.observe(o)
+        due = self._deadlines.due(o.time, o.deferred, spare=self._deferral.spare_segments)
+        rates = self._rates(o)
         if self._is_unheard(o):
-            return self._by_lag(o, expiring)
-        return self._by_demand(o, rates, expiring)
+            return self._by_lag(o, due)
+        return self._by_demand(o, rates, due)
 
     # ---- states
 
@@ -159,22 +152,41 @@ class Demand:
     def _is_idle(self, now: float) -> bool:
         return now - self._progress.arrived_at > self._times.idle
 
+    @property
+    def _is_degradable(self) -> bool:
+        return self._deferral.is_reported and self._settings.defer_limit > 0
+
+    @property
+    def _is_lean(self) -> bool:
+        return self._is_degradable and not self._deferral.is_exceeded
+
+    @property
+    def _plan(self) -> Forecast:
+        return self._expected if self._is_lean else self._safe
+
     def _has_arrivals(self, now: float) -> bool:
         return now - self._progress.arrived_at < self._times.scale_in_delay
 
     # ---- terms
 
-    def _rates(self, o: Observation, *, lean: bool) -> _Rates:
-        """Return the arrival rates at the horizon. lean: whether the plan may be lean."""
+    def _rates(self, o: Observation) -> _Rates:
+        """Return the arrival rates at the horizon."""
         self._arrivals.observe(o.time, o.arrived)
         level = self._arrivals.level
-        for forecast in (self._expected, self._full_plan.forecast, self._degradable_plan.forecast):
+        for forecast in (self._expected, self._safe):
             forecast.observe(o.time, o.arrived, level)
         if self._is_idle(o.time):
             return _Rates(0.0, 0.0)
-        leaner = self._deferral.share if lean and self._is_degradable else 0.0
-        planned = self._plan.forecast.value(level) * (1 - leaner) * (1 + self._settings.headroom)
+        planned = self._plan.value(level) * (1 + self._settings.headroom)
         return _Rates(self._expected.value(level), planned)
+
+    def _for_arrivals(self, now: float, rates: _Rates, rate: float) -> float:
+        """Return the replicas for arrivals. rate: of one busy replica."""
+        peak = self._peak_rate.add(now, rates.expected)
+        needed = rates.planned / rate
+        if self._is_lean and needed:
+            return max(needed - DEFERRED_REPLICAS, LEVELS[-1].cost * peak / rate)
+        return needed
 
     def _fleet(self, o: Observation) -> _Fleet:
         ready, loading = (o.fleet.ready, o.fleet.loading) if o.fleet else (0, 0)
@@ -198,7 +210,8 @@ class Demand:
 
         wanted: the replicas for arrivals.
         """
-        rules: list[tuple[float, HeldFor]] = [(self._plan.peak.add(now, max(0.0, wanted)), "arrivals")]
+        held = self._held_degradable if self._is_degradable else self._held
+        rules: list[tuple[float, HeldFor]] = [(held.add(now, max(0.0, wanted)), "arrivals")]
         if backlog.draining > max(backlog.allowed, IN_FLIGHT_MESSAGES * fleet.ready):
             warming = useful(fleet.starts, backlog.draining, backlog.allowed, expected, fleet.rate, fleet.ready)
             rules.append((float(fleet.ready + warming), "backlog"))
@@ -208,16 +221,16 @@ class Demand:
 
     # ---- the two sums
 
-    def _by_lag(self, o: Observation, expiring: float) -> Estimate:
+    def _by_lag(self, o: Observation, due: Expiring) -> Estimate:
         rate = self._service_rate.value
         each = self._settings.lag_threshold
         if rate is not None:
             each = max(1.0, LAG_SHARE * rate * self._settings.latency_target_s)
         for_backlog = o.backlog / each
-        for_expiring = expiring / ((rate or self._assumed_rate) * self._times.expiry)
-        floor = self._full_plan.peak.add(o.time, for_backlog)
+        for_expiring = due.rate / (rate or self._assumed_rate)
+        floor = self._held.add(o.time, for_backlog)
         # The floor may stem from workers that are gone by now: it is no reason to start one.
-        active = max(o.backlog, expiring) > 0 or self._has_arrivals(o.time)
+        active = max(o.backlog, due.segments) > 0 or self._has_arrivals(o.time)
         return Estimate(
             replicas=max(for_backlog + for_expiring, floor) if active else 0.0,
             active=active,
@@ -228,24 +241,24 @@ class Demand:
             backlog=o.backlog,
             backlog_replicas=for_backlog,
             held_replicas=floor,
-            expiring=expiring,
+            expiring=due.segments,
             expiry_replicas=for_expiring,
         )
 
-    def _by_demand(self, o: Observation, rates: _Rates, expiring: float) -> Estimate:
+    def _by_demand(self, o: Observation, rates: _Rates, due: Expiring) -> Estimate:
         fleet = self._fleet(o)
         backlog = self._backlog(o, fleet, rates.expected)
-        for_arrivals = rates.planned / fleet.rate
+        for_arrivals = self._for_arrivals(o.time, rates, fleet.rate)
         drain_s = self._times.drain if backlog.expected > backlog.allowed else self._times.lag
         for_backlog = (backlog.expected - backlog.allowed) / (drain_s * fleet.rate)
         for_backlog = min(for_backlog, MAX_BACKLOG_RATIO * max(1.0, for_arrivals))
-        for_expiring = expiring / (fleet.rate * self._times.expiry)
+        for_expiring = due.rate / fleet.rate
         retained, held_for = self._retained(
             o.time, fleet, backlog, rates.expected, for_arrivals + min(0.0, for_backlog)
         )
         replicas = max(0.0, for_arrivals + for_backlog + for_expiring, retained)
         # A forecast activates only if arrivals support it: without a replica, all of it is backlog.
-        is_working = max(backlog.draining, expiring) > 0 or self._has_arrivals(o.time)
+        is_working = max(backlog.draining, due.segments) > 0 or self._has_arrivals(o.time)
         active = is_working or max(for_arrivals, retained) >= 1
         self._warming.ask(o.time, math.ceil(replicas), fleet.ready)
         return Estimate(
@@ -256,7 +269,7 @@ class Demand:
             dispersion=self._arrivals.dispersion,
             forecast_rate=rates.expected,
             planned_rate=rates.planned,
-            forecaster=self._plan.forecast.name,
+            forecaster=self._plan.name,
             service_rate=fleet.rate,
             measured=self._service_rate.value is not None,
             backlog=o.backlog,
@@ -268,11 +281,14 @@ class Demand:
             backlog_replicas=for_backlog,
             held_replicas=retained,
             held_for=held_for,
-            expiring=expiring,
+            expiring=due.segments,
             expiry_replicas=for_expiring,
             ready=fleet.ready,
             warming=len(fleet.starts),
             deferred_share=self._deferral.deferred_share,
-            defer_budget=self._settings.defer_budget if self._is_degradable else 0.0,
-            deferral_share=self._deferral.share if self._is_degradable else 0.0,
+            never_share=self._deferral.never_share,
+            degradable=self._is_degradable,
+            over_budget=self._is_degradable and self._deferral.is_exceeded,
+            loss_budget=self._settings.loss_budget,
+            defer_limit=self._settings.defer_limit,
         )

@@ -100,7 +100,7 @@ class LiveDemand(LiveMetric):
         except (Missing, Unavailable) as e:
             error = str(e)
         lines = self.estimate.explain() if self.estimate else []
-        if self.monitor.problem and self.query.settings.backfill_grace_s:
+        if self.monitor.problem:
             lines.append(f"deferred segments are unknown and not counted: {self.monitor.problem}")
         return Explanation(
             service=self.query.service,

@@ -29,7 +29,8 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     """One replica's counters since its process started.
 
     processed: messages, failed ones too, as they took time. working_s: seconds with one in flight.
-    wanted_s, work_s, wanted, analysed: `wanted_s`, `work_s`, `frames_wanted` and `frames_analysed` of `WorkerStats`.
+    wanted_s, work_s, wanted, analysed, never: `wanted_s`, `work_s`, `frames_wanted`, `frames_analysed` and
+    `frames_never` of `WorkerStats`.
     """
 
     replica: str
@@ -41,6 +42,7 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     work_s: float = 0.0
     wanted: float = 0.0
     analysed: float = 0.0
+    never: float = 0.0
 
 
 def beat_of(stats: WorkerStats) -> Beat:
@@ -55,6 +57,7 @@ def beat_of(stats: WorkerStats) -> Beat:
         work_s=stats.work_s,
         wanted=float(stats.frames_wanted),
         analysed=float(stats.frames_analysed),
+        never=float(stats.frames_never),
     )
 
 
@@ -71,7 +74,7 @@ class Heartbeats:
         self._processed = 0.0
         self.working_s = 0.0
         self.lived_s = 0.0
-        self._work = self._wanted = self._sampled = 0.0
+        self._work = self._wanted = self._sampled = self._never = 0.0
         self._says_work = False
 
     def beat(self, beat: Beat, now: float) -> None:
@@ -101,6 +104,7 @@ class Heartbeats:
         self._work += processed * share
         self._wanted += beat.wanted - since.wanted
         self._sampled += max(0.0, beat.analysed - since.analysed)
+        self._never += max(0.0, beat.never - since.never)
 
     def fleet(self, now: float) -> Workers | None:
         """Return the present replicas, and the cumulative work of all; None if no replica is heard."""
@@ -115,6 +119,7 @@ class Heartbeats:
             work=self._work if self._says_work else None,
             wanted=self._wanted if self._says_work else None,
             analysed=self._sampled if self._says_work else None,
+            never=self._never,
         )
 
     def lost(self, now: float, within_s: float) -> list[str]:

@@ -36,6 +36,7 @@ MOST_BYTES = 1024 * 1024
 # in_flight and is_new_observer as they are. With workers: ready and loading, and the differences in processed and
 # working milliseconds. If reported: the differences in thousandths of work, wanted frames and analysed frames. If
 # known: the difference in deferred segments, the number that waits, and the retention of their video in milliseconds.
+# Then the difference in frames that are never analysed.
 _Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**50)]
 _Change: TypeAlias = Annotated[int, Meta(ge=-(2**50), le=2**50)]
 _Replicas: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_REPLICAS)]
@@ -46,7 +47,7 @@ class Unreadable(TidegateError):
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """See above. Rows of older releases end before `work`, or before `deferred`."""
+    """See above. Rows of older releases end before `work`, `deferred` or `never`."""
 
     ms: _Count
     more: _Change
@@ -56,6 +57,7 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     fleet: tuple[_Replicas, _Replicas, float, _Change] | None
     work: tuple[_Change, _Change, _Change] | None = None
     deferred: tuple[_Change, _Count, _Count] | None = None
+    never: _Change = 0
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -86,21 +88,22 @@ class History:
     def packed(self, monotonic: float, wall: float) -> bytes:
         """Return the history as bytes. monotonic, wall: now, by the observations' clock and in Unix seconds."""
         rows: list[_Row] = []
-        ms = arrived = working_ms = ever = 0
+        ms = arrived = working_ms = ever = never = 0
         processed = 0.0
         previous = _NOTHING
         for o in self._observations:
-            now, fleet, work, deferred = round(o.time * 1000), None, None, None
+            now, fleet, work, deferred, more = round(o.time * 1000), None, None, None, 0
             if o.fleet:
                 working = round(o.fleet.working_s * 1000)
                 fleet = (o.fleet.ready, o.fleet.loading, o.fleet.processed - processed, working - working_ms)
                 processed, working_ms = o.fleet.processed, working
+                more, never = round(o.fleet.never) - never, round(o.fleet.never)
                 if (sums := _sums(o.fleet)) is not None:
                     work, previous = _difference(sums, previous), sums
             if d := o.deferred:
                 deferred, ever = (d.ever - ever, d.waiting, round(d.retention_s * 1000)), d.ever
             counts = o.arrived - arrived, o.pending, o.in_flight
-            rows.append(_Row(now - ms if rows else 0, *counts, o.is_new_observer, fleet, work, deferred))
+            rows.append(_Row(now - ms if rows else 0, *counts, o.is_new_observer, fleet, work, deferred, more))
             ms, arrived = now, o.arrived
         at = wall - (monotonic - ms / 1000) if rows else wall
         return zlib.compress(msgspec.msgpack.encode(_Packed(at, rows)))
@@ -115,7 +118,7 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
     # If our clock is behind the other's, the past must not lie in the future.
     time = monotonic - max(0.0, wall - packed.at) - sum(row.ms for row in packed.rows[1:]) / 1000
     found: list[Observation] = []
-    arrived = working_ms = ever = 0
+    arrived = working_ms = ever = never = 0
     processed = 0.0
     sums = _NOTHING
     for i, row in enumerate(packed.rows):
@@ -124,10 +127,12 @@ def unpacked(data: bytes, monotonic: float, wall: float) -> list[Observation]:
         workers = None
         if row.fleet:
             ready, loading, done, busy_ms = row.fleet
-            processed, working_ms = processed + done, working_ms + busy_ms
-            if not (math.isfinite(processed) and processed >= 0 and working_ms >= 0):
-                raise Unreadable("no history: a count of the workers' messages or seconds is negative")
-            workers = Workers(ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000)
+            processed, working_ms, never = processed + done, working_ms + busy_ms, never + row.never
+            if not (math.isfinite(processed) and min(processed, working_ms, never) >= 0):
+                raise Unreadable("no history: a count of the workers' messages, seconds or frames is negative")
+            workers = Workers(
+                ready=ready, loading=loading, processed=processed, working_s=working_ms / 1000, never=float(never)
+            )
             if row.work is not None:
                 sums = _sum(sums, row.work)
                 work, wanted, sampled = (float(each) for each in sums)

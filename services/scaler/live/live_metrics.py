@@ -167,8 +167,8 @@ class LiveMetrics:
             has_history = self._has_history and len(self._monitors) < MOST_HISTORIES
             store = HistoryStore(self._client, *key) if has_history else None
             monitor = self._monitors[key] = ConsumerMonitor(reader, heartbeats, store)
-        if query.settings.backfill_grace_s:
-            monitor.follow(self.consumers.deferred(query.service, catalog.backfill_consumer(query.service)))
+        if backfill := catalog.backfill_consumer(query.service):
+            monitor.follow(self.consumers.deferred(query.service, backfill))
         return LiveDemand(query, monitor, page, self._speed, lambda: self._fleet(query.service))
 
     def _fleet(self, service: str) -> Fleet | None:

@@ -10,6 +10,7 @@ All values are strings, as in Kubernetes; times are seconds, or have one of the 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -22,6 +23,7 @@ from services.scaler.demand.parameters import DemandSettings
 from shared.contract import catalog, names
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
+from shared.runtime.telemetry import logger
 
 # KEDA itself reads these metadata keys, and forwards them. It appends FromEnv to the key of a variable.
 KEDAS = frozenset({"scalerAddress", "enableTLS", "unsafeSsl", "tlsCertFile"})
@@ -68,6 +70,10 @@ def _key(field: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+# Keys of the last release, each with the remedy: one that is renamed, and one that has no effect any more.
+_RENAMED = {"deferBudget": "deferLimit"}
+_DROPPED = {"backfillGrace": "remove it: deferred frames are backfilled in time, except the lossBudget"}
+
 _SETTINGS = {_key(f.name): f.name for f in msgspec.structs.fields(DemandSettings)}
 
 
@@ -80,6 +86,7 @@ def parse(metadata: Mapping[str, str]) -> Query:
         remedy = f"did you mean service by {near[0]}?" if near else "add one, such as service: cv"
         raise SettingError(f"metadata has no service: {remedy}")
     _check_name("service", service)
+    _accept_former(entries)
     query = _cameras(entries) if service == INGEST else _demand(service, entries)
     if entries:
         supported = (
@@ -89,6 +96,25 @@ def parse(metadata: Mapping[str, str]) -> Query:
         meant = _meant(key, supported) or f"take one of {', '.join(supported)}, or remove it"
         raise SettingError(f"metadata has the key {key}, which is not known: {meant}")
     return query
+
+
+def _accept_former(entries: dict[str, str]) -> None:
+    """Replace the keys of the last release, with a warning. Raises SettingError if both keys are present."""
+    for former, key in _RENAMED.items():
+        if former in entries:
+            if key in entries:
+                raise SettingError(f"metadata has the keys {former} and {key}, which are the same: remove {former}")
+            entries[key] = entries.pop(former)
+            _warn(former, f"write {key}, which means the same")
+    for former, remedy in _DROPPED.items():
+        if entries.pop(former, None) is not None:
+            _warn(former, remedy)
+
+
+@functools.cache
+def _warn(key: str, remedy: str) -> None:
+    """Log the remedy once: KEDA sends the same metadata with each query."""
+    logger("scaler").warning(f"metadata has the key {key}, which the next release refuses: {remedy}")
 
 
 def _meant(word: str, choices: Iterable[str]) -> str:
@@ -134,7 +160,6 @@ def _demand(service: str, entries: dict[str, str]) -> DemandQuery:
     settings = DemandSettings(
         **{f: _field(DemandSettings, f, k, entries.pop(k)) for k, f in _SETTINGS.items() if k in entries}
     )
-    _check_grace(service, settings)
     return DemandQuery(
         service=service,
         stream=stream,
@@ -142,18 +167,6 @@ def _demand(service: str, entries: dict[str, str]) -> DemandQuery:
         settings=settings,
         metrics_url=_url(entries.pop("metricsUrl", "")),
     )
-
-
-def _check_grace(service: str, settings: DemandSettings) -> None:
-    if not settings.backfill_grace_s:
-        return
-    if not catalog.backfill_consumer(service):
-        raise SettingError(f"metadata has the key backfillGrace, and service {service} defers no frames: remove it")
-    if settings.backfill_grace_s <= settings.cold_start_s:
-        raise SettingError(
-            f"metadata key backfillGrace is {settings.backfill_grace_s:g} s, and a replica takes coldStart, "
-            f"{settings.cold_start_s:g} s, to start: give more than that, such as twice as much, or 0"
-        )
 
 
 def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:

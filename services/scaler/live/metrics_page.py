@@ -38,6 +38,7 @@ DEGRADABLE = {
     "tidegate_work_seconds_total": "work_s",
     "tidegate_frames_wanted_total": "wanted",
     "tidegate_frames_analysed_total": "analysed",
+    "tidegate_frames_never_analysed_total": "never",
 }
 
 log = logger("scaler")

@@ -23,7 +23,7 @@ MadeUp = Literal["days", "bursts", "flash_crowd", "ramp", "outage"]
 # Policies compared with a fleet for the peak. The last defers frames while capacity is short.
 Policy = Literal["KEDA default", "lag", "demand", "demand, bends"]
 POLICIES: tuple[Policy, ...] = ("KEDA default", "lag", "demand", "demand, bends")
-BUDGETS = (0.0, 0.02, 0.06)
+BUDGETS = (0.0, 0.01, 0.02)
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -35,8 +35,8 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cold_start_s: Annotated[float, Meta(ge=0, le=86_400)]
     headroom: Annotated[float, Meta(ge=0, le=100)] = 0.0
     lag_threshold: Annotated[float, Meta(ge=0.001, le=1e9)]
-    defer_budget: Share = 0.0
-    backfill_grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    loss_budget: Share = 0.0
+    defer_limit: Share = 1.0
     degradable: bool = msgspec.field(default=False, name="bends")
 
 
@@ -44,7 +44,7 @@ class WhatIfRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """arrivals: from USAGE, of the last `days`; from `csv`, with the columns t_s,arrivals; or from the synthetic
     `trace`.
 
-    service_rate: messages per second of a busy replica. price: of a replica hour. budgets: of deferBudget. enough:
+    service_rate: messages per second of a busy replica. price: of a replica hour. budgets: of lossBudget. enough:
     fraction of the minutes that has to be served. in_force: is simulated too. None: as measured, or as shipped; for
     max_replicas: twice the need of the peak.
     """
@@ -93,6 +93,7 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
 
     minutes_served: fraction of those with arrivals in which 99 % of the results came in time. deferred_share: fraction
     of the frames that were deferred; deferred: messages with deferred frames, and backfilled: those backfilled later.
+    never_share: fraction of the frames that no replica analysed.
     scaled_object: the simulated one, for `kubectl apply`; empty for the oracle, which no policy reaches.
     """
 
@@ -107,6 +108,7 @@ class WhatIfRow(msgspec.Struct, frozen=True, kw_only=True):
     deferred_share: float = msgspec.field(name="left_out")
     deferred: int
     backfilled: int
+    never_share: float = 0.0
     recommended: bool = False
     scaled_object: str = ""
 

@@ -26,7 +26,8 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     reason: why a loading worker waits; empty once it works.
 
     wanted_s, work_s: replica seconds of the processed messages by measured costs, with all wanted frames, and with the
-    analysed ones; 0 if a service's work is not degradable. frames_wanted, frames_analysed: their frames.
+    analysed ones; 0 if a service's work is not degradable. frames_wanted, frames_analysed: their frames. frames_never:
+    deferred frames that no replica will analyse any more, as their backfill was lost or their service has none.
     backfilled: messages that were backfilled, and backfilling_s: seconds of that.
     """
 
@@ -46,6 +47,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     work_s: Seconds = 0.0
     frames_wanted: Count = 0
     frames_analysed: Count = msgspec.field(default=0, name="frames_looked")
+    frames_never: Count = 0
     backfilled: Count = 0
     backfilling_s: Seconds = 0.0
     reason: Annotated[str, Meta(max_length=1024)] = ""

@@ -51,7 +51,7 @@ class WorkerUsage(Usage, frozen=True, kw_only=True):
     arrivals: messages of each consumer by the minute in which JetStream stored them, by its own clock; each counts at
     its first worker. loading_s: from the start of the process until it was ready, in its first message. unchanged:
     results of static scenes, without inference. processed, failed, busy_s, working_s, wanted_s, work_s, frames_wanted,
-    frames_analysed, backfilled, backfilling_s: as in heartbeats, of the period alone.
+    frames_analysed, frames_never, backfilled, backfilling_s: as in heartbeats, of the period alone.
     """
 
     arrivals: Annotated[dict[Name, Minutes], Meta(max_length=64)] = {}
@@ -65,6 +65,7 @@ class WorkerUsage(Usage, frozen=True, kw_only=True):
     work_s: Seconds = 0.0
     frames_wanted: Annotated[int, Meta(ge=0, le=10**12)] = 0
     frames_analysed: Annotated[int, Meta(ge=0, le=10**12)] = msgspec.field(default=0, name="frames_looked")
+    frames_never: Annotated[int, Meta(ge=0, le=10**12)] = 0
     backfilled: Messages = 0
     backfilling_s: Seconds = 0.0
 

@@ -149,7 +149,7 @@ class Backfilling(Extension[P], Generic[P, R]):
         self._messages: set[Deferred] = set()
         self._turn = asyncio.Lock()
         self._segments = SegmentLookup(loop.client, loop.tuning)
-        self._revisions = RevisionPublisher(loop.client, loop.service.name)
+        self._revisions = RevisionPublisher(loop.client, loop.service.name, loop.counts)
         self._log = telemetry.logger("backfill")
 
     @property

@@ -15,6 +15,7 @@ from shared.contract.work import backfill
 from shared.contract.work.backfill import Backfill
 from shared.runtime import telemetry
 from shared.worker import metrics
+from shared.worker.counts import WorkCounts
 from shared.worker.extension import Extension
 from shared.worker.loop import Loop
 from shared.worker.service import Message, P, R
@@ -23,9 +24,10 @@ from shared.worker.service import Message, P, R
 class RevisionPublisher:
     """Publishes how jobs end, and counts it. service: the name of the service."""
 
-    def __init__(self, client: Client, service: str) -> None:
+    def __init__(self, client: Client, service: str, counts: WorkCounts) -> None:
         self._client = client
         self._service = service
+        self._counts = counts
 
     async def publish(
         self, job: Backfill, revision: DetectionsRevision | EmbeddingsRevision, result: str, traceparent: str | None
@@ -40,8 +42,10 @@ class RevisionPublisher:
         return not ack.duplicate
 
     async def publish_lost(self, job: Backfill, why: Lost, traceparent: str | None) -> None:
-        """Publish that no revision will come. Raises BusError."""
-        await self.publish(job, backfill.lost(job, why), why, traceparent)
+        """Publish that no revision will come, and count the frames. Raises BusError."""
+        if await self.publish(job, backfill.lost(job, why), why, traceparent):
+            self._counts.frames_never += job.frames
+            metrics.FRAMES_NEVER.labels(self._service).inc(job.frames)
 
 
 class Deferral(Extension[P], Generic[P, R]):
@@ -50,7 +54,7 @@ class Deferral(Extension[P], Generic[P, R]):
     def __init__(self, loop: Loop[P, R]) -> None:
         self._client = loop.client
         self._service = loop.service.name
-        self._revisions = RevisionPublisher(loop.client, loop.service.name)
+        self._revisions = RevisionPublisher(loop.client, loop.service.name, loop.counts)
 
     @contextlib.asynccontextmanager
     async def publishing(self, message: Message, event: Event, id: str) -> AsyncIterator[None]:

@@ -27,9 +27,13 @@ _CLOCK_INTERVAL_S = 20.0
 
 
 class Effort(Extension[P]):
-    """If `latency_target_s` is 0, nothing degrades; the cost of segments is measured anyway."""
+    """If `latency_target_s` is 0, nothing degrades; the cost of segments is measured anyway.
 
-    def __init__(self, loop: Loop[P, R]) -> None:
+    is_backfilled: whether deferred frames are analysed later, or never.
+    """
+
+    def __init__(self, loop: Loop[P, R], *, is_backfilled: bool) -> None:
+        self._is_backfilled = is_backfilled
         settings = loop.settings
         self._brownout = Brownout(settings.latency_target_s) if settings.latency_target_s else None
         self._clock = ServerClock()
@@ -104,4 +108,8 @@ class Effort(Extension[P]):
         metrics.FRAMES_WANTED.labels(self._service).inc(plan.wanted)
         metrics.FRAMES_ANALYSED.labels(self._service).inc(plan.frames)
         if quality := plan.quality:
-            metrics.FRAMES_DEFERRED.labels(self._service, quality.cause).inc(plan.wanted - plan.frames)
+            deferred = plan.wanted - plan.frames
+            metrics.FRAMES_DEFERRED.labels(self._service, quality.cause).inc(deferred)
+            if not self._is_backfilled:
+                counts.frames_never += deferred
+                metrics.FRAMES_NEVER.labels(self._service).inc(deferred)

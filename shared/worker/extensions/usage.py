@@ -24,7 +24,7 @@ from shared.worker.service import Message, P, R
 
 _INTERVAL_S = 600.0
 _ADDED_UP = (
-    *("processed", "failed", "frames_wanted", "frames_analysed", "backfilled"),
+    *("processed", "failed", "frames_wanted", "frames_analysed", "frames_never", "backfilled"),
     *("busy_s", "wanted_s", "work_s", "backfilling_s"),
 )
 

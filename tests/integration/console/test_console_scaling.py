@@ -98,8 +98,8 @@ async def test_totals_are_shown_only_to_people_who_see_all_cameras(server: NatsS
 
 
 def test_current_settings_are_separated_from_former_ones() -> None:
-    settings = {"latency_target_s": 2.0, "cold_start_s": 60.0, "lag_threshold": 20.0, "defer_budget": 0.02}
-    terms = {"basis": "demand", "replicas": 2.0, "active": True, "defer_budget": 0.02}
+    settings = {"latency_target_s": 2.0, "cold_start_s": 60.0, "lag_threshold": 20.0, "loss_budget": 0.02}
+    terms = {"basis": "demand", "replicas": 2.0, "active": True, "degradable": True}
     now = Explanation(service="cv", of="x", terms=terms, settings=settings)
     before = Explanation(service="cv", of="x", terms=terms, settings=settings | {"cold_start_s": 9.0}, asked_s=99.0)
     found = scaled_service("cv", [Explanations(by="scaler", services=["cv"], found=[before, now])])

@@ -194,6 +194,7 @@ async def test_a_degrading_replica_does_not_count_as_faster(server: NatsServer, 
         await until(lambda: heard and heard[-1].processed == 5)
     beat = heard[-1]
     assert (beat.frames_wanted, beat.frames_analysed) == (5 * FRAMES, 3 * 2 + 2 * FRAMES)
+    assert beat.frames_never == beat.frames_wanted - beat.frames_analysed  # captions have no backfill
     # Three of five jobs take 4 of 6 parts.
     assert 4 / 6 < beat.work_s / beat.wanted_s < 1
 

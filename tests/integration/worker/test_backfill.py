@@ -24,7 +24,7 @@ from tests.support.processes.echo_service import Job, head, letters, publish
 from tests.support.video.footage import make
 from tests.support.waiting import LONGEST_S, patience_s, until
 from tests.support.worlds.backfill import LOW, firsts, revisions, stored
-from tests.support.worlds.bending_worker import NOW, Bending, bending, busy, counted, settled, two_beats
+from tests.support.worlds.bending_worker import NOW, Bending, bending, busy, counted, frames_never, settled, two_beats
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
@@ -115,12 +115,13 @@ async def test_backfill_counts_in_no_scaling_rate(server: NatsServer, admin: Cli
         await last_beat()
         beat = await last_beat()
     assert (beat.processed, beat.failed, beat.backfilled, beat.items, beat.in_flight) == (3, 0, 3, 6, 0)
+    assert beat.frames_never == 0
     assert beat.backfilling_s >= 3 * 0.2 and beat.working_s < beat.busy_s
     assert beat.busy_s >= beat.backfilling_s
 
 
 async def test_a_backfill_job_without_room_does_not_delay_its_event(server: NatsServer, admin: Client) -> None:
-    js, before = admin.jetstream(), counted("no_room")
+    js, before, never = admin.jetstream(), counted("no_room"), frames_never()
     config = (await js.stream_info("BACKFILL")).config
     await js.update_stream(config.evolve(max_bytes=1))
     seqs = await publish(admin, ["low a", "b"])
@@ -131,6 +132,7 @@ async def test_a_backfill_job_without_room_does_not_delay_its_event(server: Nats
     (lost,) = await revisions(admin)
     assert (lost.revises, lost.lost) == (f"cv/echo/MEDIA/{seqs[0]}", "no_room")
     assert counted("no_room") - before == 1
+    assert frames_never() - never == 4  # of five wanted
 
 
 async def test_a_drain_returns_its_jobs_immediately(server: NatsServer, admin: Client) -> None:

@@ -10,19 +10,32 @@ from nats.aio.client import Client
 
 from shared.runtime.errors import BadSegment, Expired
 from tests.support.processes.echo_service import letters, publish
+from tests.support.waiting import until
 from tests.support.worlds.backfill import revisions
-from tests.support.worlds.bending_worker import TUNING, Bending, bending, busy, first_of, put_off, settled, two_beats
+from tests.support.worlds.bending_worker import (
+    TUNING,
+    Bending,
+    bending,
+    busy,
+    first_of,
+    frames_never,
+    put_off,
+    settled,
+    two_beats,
+)
 from tidegate.local.server import NatsServer
 
 
 async def test_an_expired_segment_is_reported_lost_even_without_a_time(server: NatsServer, admin: Client) -> None:
     await publish(admin, ["so that the stream is not empty"], first=1)
+    never = frames_never()
     async with busy(server, admin) as (service, seq):
         await admin.jetstream().delete_msg("MEDIA", seq)
         while not (found := await revisions(admin)):
             await asyncio.sleep(0.05)
         assert not service.gate.is_set() and service.again == []
     (lost,) = found
+    await until(lambda: frames_never() - never == 4)  # of five wanted
     assert (lost.lost, lost.frames, lost.revises) == ("expired", [], f"cv/echo/MEDIA/{seq}")
     first = first_of(seq)
     assert (lost.segment, lost.start, lost.duration, lost.camera) == (

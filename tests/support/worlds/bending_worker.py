@@ -76,6 +76,11 @@ def counted(result: str) -> float:
     return REGISTRY.get_sample_value("tidegate_backfill_jobs_total", labels) or 0.0
 
 
+def frames_never() -> float:
+    """Return the frames of cv that no replica will analyse any more."""
+    return REGISTRY.get_sample_value("tidegate_frames_never_analysed_total", {"service": "cv"}) or 0.0
+
+
 class Gated(Bending):
     """Its device waits for `gate` with urgent work; not for ever, because a failing test must end too."""
 

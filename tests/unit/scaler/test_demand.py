@@ -63,7 +63,8 @@ any_settings = st.builds(
     cold_start_s=st.sampled_from([0.0, 4.0, 60.0, 420.0]),
     headroom=st.sampled_from([0.0, 0.5]),
     lag_threshold=st.sampled_from([0.5, 10.0]),
-    backfill_grace_s=st.sampled_from([0.0, 90.0, 800.0]),
+    loss_budget=st.sampled_from([0.0, 0.02, 1.0]),
+    defer_limit=st.sampled_from([0.0, 0.05, 1.0]),
 )
 
 

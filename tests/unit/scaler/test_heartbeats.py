@@ -37,6 +37,15 @@ def test_work_before_the_first_heartbeat_is_not_in_the_sum() -> None:
     assert fleet is not None and (fleet.processed, fleet.working_s) == (10, 1)
 
 
+def test_frames_that_no_replica_analyses_are_summed_over_replicas() -> None:
+    heartbeats = Heartbeats()
+    for replica in ("cv-0", "cv-1"):
+        heartbeats.beat(beat(replica, wanted=5), 0.0)
+        heartbeats.beat(beat(replica, wanted=10, never=4), 1.0)
+    fleet = heartbeats.fleet(1.0)
+    assert fleet is not None and (fleet.wanted, fleet.never) == (10, 8)
+
+
 @pytest.mark.parametrize("pid", [1, 2])
 def test_a_restarted_process_counts_from_zero(pid: int) -> None:
     heartbeats = Heartbeats()

@@ -57,7 +57,8 @@ function comparison(answer) {
     [h("div", { class: "row" }, h("strong", {}, r.name), r.recommended && h("span", { class: "tag good" }, texts.recommended)),
       h("div", { class: "small muted" }, r.settings)],
     number(r.gpu_hours_30d), times(r.of_static), times(r.of_bound), percent(r.minutes_served), duration(r.p99_s),
-    r.deferred ? percent(r.left_out) : "", r.deferred ? percent(r.backfilled / r.deferred) : "", ...(hasCost ? [number(r.cost_30d, 2)] : []),
+    r.deferred ? percent(r.left_out) : "", r.deferred ? percent(r.backfilled / r.deferred) : "",
+    r.deferred ? percent(r.never_share) : "", ...(hasCost ? [number(r.cost_30d, 2)] : []),
   ]);
   return table(texts.table, columns, rows, { wide: true, marked: answer.table.findIndex((/** @type {any} */ r) => r.recommended) });
 }

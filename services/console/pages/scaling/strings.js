@@ -61,8 +61,8 @@ export const strings = {
     price: "Price of a replica's hour",
     min_replicas: "Replicas at least",
     max_replicas: "Replicas at most",
-    budgets: "deferBudget, shares separated by commas",
-    budgetsHint: "Share of frames that may be deferred, from 0 to 1.",
+    budgets: "lossBudget, shares separated by commas",
+    budgetsHint: "Share of frames that may never be analysed, from 0 to 1.",
     enough: "Minutes within the target, %",
     policies: "Compare",
     /** @type {Record<string, string>} */
@@ -116,6 +116,7 @@ export const strings = {
       p99: "p99",
       left_out: "Deferred",
       made_good: "Backfilled",
+      never: "Never analysed",
       cost: "Cost in 30 days",
     },
     table: "Cost of each policy",
