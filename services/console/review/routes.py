@@ -25,7 +25,6 @@ from services.console.review.index import Entry, Wanted
 from services.console.review.state import Review
 from services.console.review.timeline import count_by_camera
 from services.console.video import responses
-from services.console.video.work import LARGEST, SMALLEST
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
@@ -34,6 +33,7 @@ from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.contract import names
 from shared.contract.events import Incident
+from shared.video.decoding.work import LARGEST, SMALLEST
 
 Page = NamedDependency[Review]
 

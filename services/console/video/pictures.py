@@ -14,13 +14,13 @@ from typing import NamedTuple
 from nats.aio.client import Client
 
 from services.console.video import reading, recorder_video
-from services.console.video.decoding import Decoders
 from services.console.video.reading import NoVideo
 from services.console.video.recorder_video import Coded
-from services.console.video.work import LARGEST, SMALLEST
 from shared.contract.events import Box
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import end
+from shared.video.decoding.decoders import Decoders
+from shared.video.decoding.work import LARGEST, SMALLEST
 
 MOST_BYTES = 16 * 2**20
 
