@@ -54,6 +54,11 @@ class BadPicture(TidegateError, ValueError):
     """The bytes are no readable picture."""
 
 
+def is_picture(data: bytes) -> bool:
+    """Return whether the bytes begin as those of a picture that can be read."""
+    return any(data.startswith(mark, at) for at, mark, _ in _KINDS)
+
+
 def read(data: bytes) -> Image:
     """Return the pixels of a JPEG, PNG, WebP or BMP: RGB, uint8, (height, width, 3), rotated by its Exif.
 

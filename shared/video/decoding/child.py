@@ -46,6 +46,10 @@ def answer(request: PictureRequest) -> PictureAnswer:
     """Return the picture, or why there is none."""
     within = request.width, 16 * request.width
     try:
+        if pictures.is_picture(request.payload):
+            pixels = pictures.read(request.payload)
+            size = fitted((pixels.shape[1], pixels.shape[0]), within)
+            return PictureAnswer(tag=request.tag, jpeg=pictures.jpeg(pictures.resize(pixels, size)))
         decoded = decode(
             request.payload,
             at=[request.offset],

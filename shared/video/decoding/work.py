@@ -23,9 +23,9 @@ Width = Annotated[int, Meta(ge=SMALLEST, le=LARGEST, description="most pixels of
 class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request for a picture.
 
-    tag: the answer repeats it. payload: the segment. before: those that are decoded before it. offset: seconds from its
-    first frame. frames: how many its header announces. boxes: to outline. masks: polygons to blacken, in shares of the
-    upright picture. most_bytes: of the JPEG; 0: no limit.
+    tag: the answer repeats it. payload: the segment, or a picture that is only scaled. before: those that are decoded
+    before it. offset: seconds from its first frame. frames: how many its header announces. boxes: to outline. masks:
+    polygons to blacken, in shares of the upright picture. most_bytes: of the JPEG; 0: no limit.
     """
 
     tag: int
