@@ -37,7 +37,7 @@ def alert_of(piece: Piece, seq: int, n: int = 1, *, offset_s: float = 0.0, camer
     alert = incident(Alert, n, camera)
     assert isinstance(alert, Alert)
     return msgspec.structs.replace(
-        alert, incident=f"fence.a1.{n}", snapshot=Snapshot(stream="MEDIA", seq=seq, time=time)
+        alert, incident=f"fence.a1.{n}", start=time, time=time, snapshot=Snapshot(stream="MEDIA", seq=seq, time=time)
     )
 
 
