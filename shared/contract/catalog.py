@@ -187,6 +187,10 @@ def _events(*kinds: str, camera: str = ">") -> tuple[str, ...]:
     return tuple(names.event(kind, camera) for kind in kinds)
 
 
+# What the console shows of the past, next to video.
+_SHOWN = (names.EVENTS, names.ALERTS, names.PICTURES, names.USAGE)
+
+
 def _console() -> tuple[Peer, ...]:
     """Return what the console does for viewers, operators and admins: each has rights that those before lack."""
     return (
@@ -201,10 +205,7 @@ def _console() -> tuple[Peer, ...]:
                 names.explain("*"),
             ),
             hears=("events.>", "scale.>", names.stored(names.media(">"))),
-            reads=(
-                _VIDEO,
-                *(Read(stream=s, by_subject=True) for s in (names.EVENTS, names.ALERTS, names.PICTURES, names.USAGE)),
-            ),
+            reads=(_VIDEO, *(Read(stream=s, by_subject=True) for s in _SHOWN)),
             states=(names.MEDIA, names.EVENTS, names.ALERTS, names.DLQ, names.USAGE, names.BACKFILL),
             counts_work=True,
             buckets=(_CAMERAS, Bucket(name=names.RULES, watched=True), Bucket(name=names.RUNS, watched=True)),
