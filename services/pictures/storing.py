@@ -57,7 +57,7 @@ class Store:
                 raise Unread("its video is not in MEDIA yet, for the server that was asked") from e
             await self.explain(alert, heads, str(e))
             return "expired"
-        made = await self._decoders.picture(
+        answer = await self._decoders.picture(
             coded.payload,
             before=coded.before,
             offset=coded.offset,
@@ -66,12 +66,12 @@ class Store:
             masks=masks,
             most_bytes=PICTURE_BYTES,
         )
-        time = coded.segment.start + dt.timedelta(seconds=made.offset)
+        time = coded.segment.start + dt.timedelta(seconds=answer.offset)
         await bus.publish(
             self._client,
             self._client.jetstream(),
             _subject(alert),
-            made.jpeg,
+            answer.jpeg,
             pictures.headers(alert, heads, time, most_s=policy.incidents_days * _DAY_S),
             patience_s=PATIENCE_S,
             waits_for_room=False,

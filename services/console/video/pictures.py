@@ -94,8 +94,8 @@ class Pictures:
             return self._cache[key]
         found = await stored.read(self._client, camera, incident)
         assert found.time
-        made = await self._decoders.picture(found.jpeg, width=width)
-        picture = Picture(made.jpeg, found.time)
+        answer = await self._decoders.picture(found.jpeg, width=width)
+        picture = Picture(answer.jpeg, found.time)
         self._store(key, picture)
         return picture
 
