@@ -9,6 +9,7 @@
 | `vlm` | jobs into captions, verdicts, answers and summaries |
 | `analytics` | detections into tracks, incidents and counts |
 | `webhook` | alerts to an HTTP endpoint |
+| `pictures` | a picture with each alert, in PICTURES |
 | `recorder` | segments into files of a folder or a bucket, and answers on `svc.recording` |
 | `console` | pages for people and an HTTP API |
 | `scaler` | the number of replicas, for KEDA |

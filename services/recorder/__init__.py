@@ -3,7 +3,6 @@
 | module | idea |
 |---|---|
 | `settings`, `metrics` | settings from the environment; exported metrics |
-| `policies` | each camera's recording policy, from the bucket `recordings` |
 | `tails` | segments of MEDIA that are not recorded yet, by headers alone |
 | `ledgers` | each camera's position, in KV, written over the revision that was read |
 | `sharing`, `admission` | the cameras of this process; those of them that it records |

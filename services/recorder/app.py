@@ -9,7 +9,6 @@ from services.recorder.admission import Admission
 from services.recorder.answering import Answers
 from services.recorder.keeping import Keeper
 from services.recorder.ledgers import Ledgers
-from services.recorder.policies import Policies
 from services.recorder.recorder import Recorder
 from services.recorder.settings import RecorderSettings
 from services.recorder.sharing import Sharing
@@ -24,6 +23,7 @@ from shared.bus.mirror import Mirror, all_read, bind, mirror
 from shared.contract import names
 from shared.recordings.library import Library
 from shared.recordings.opening import open_recordings
+from shared.recordings.policies import Policies
 from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health
 from shared.service import process

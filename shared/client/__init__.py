@@ -4,6 +4,7 @@
 |---|---|
 | `registry` | cameras: add, change, list, remove; the last status of one |
 | `rules` | the rules of cameras, and the picture they are drawn into |
+| `pictures` | pictures of alerts |
 | `recordings` | recordings, and the video of any time |
 | `dlq` | dead letters: read and replay |
 | `copying` | whether ALERTS copies EVENTS |

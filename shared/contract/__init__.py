@@ -13,6 +13,7 @@ Only `cameras`, `reading`, `upgrade` and `topology` use JetStream; no other modu
 | `credentials`, `cameras` | a camera's settings and its credentials, as the buckets hold them |
 | `geometry`, `rules` | a camera's rules: their polygons, and their meaning |
 | `events` | one struct for each kind of event |
+| `pictures` | a message of PICTURES: an alert's picture, or why it has none |
 | `deadletters` | messages that could not be processed, in the stream DLQ |
 | `work` | workers' jobs: for a model, for deferred frames, for recorded video; their heartbeats and usage |
 | `questions` | questions and answers: of services, and of child processes |

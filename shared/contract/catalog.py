@@ -187,6 +187,10 @@ def _events(*kinds: str, camera: str = ">") -> tuple[str, ...]:
     return tuple(names.event(kind, camera) for kind in kinds)
 
 
+# What the console shows of the past, next to video.
+_SHOWN = (names.EVENTS, names.ALERTS, names.PICTURES, names.USAGE)
+
+
 def _console() -> tuple[Peer, ...]:
     """Return what the console does for viewers, operators and admins: each has rights that those before lack."""
     return (
@@ -201,7 +205,7 @@ def _console() -> tuple[Peer, ...]:
                 names.explain("*"),
             ),
             hears=("events.>", "scale.>", names.stored(names.media(">"))),
-            reads=(_VIDEO, *(Read(stream=s, by_subject=True) for s in (names.EVENTS, names.ALERTS, names.USAGE))),
+            reads=(_VIDEO, *(Read(stream=s, by_subject=True) for s in _SHOWN)),
             states=(names.MEDIA, names.EVENTS, names.ALERTS, names.DLQ, names.USAGE, names.BACKFILL),
             counts_work=True,
             buckets=(_CAMERAS, Bucket(name=names.RULES, watched=True), Bucket(name=names.RUNS, watched=True)),
@@ -426,6 +430,32 @@ SERVICES: tuple[Service, ...] = (
         started_by="--analytics",
         started_if="WEBHOOK_URL",
     ),
+    # It reads all cameras' video, which nothing that talks to other machines may do: an identity of its own.
+    Service(
+        name=names.PICTURE,
+        identity=names.PICTURE,
+        module="services.pictures",
+        purpose="Stores a picture with each alert, longer than MEDIA has its video, until SIGTERM.",
+        page="docs/how-to/pictures.md",
+        # A full disk is not the alert's fault. The video of alerts before its creation has expired.
+        consumers=(
+            Consumer(
+                stream=names.EVENTS,
+                name=names.PICTURE,
+                # An alert that waited for its verification may come after its video has expired: its incident does not.
+                filters=_events("alerts", "incidents"),
+                max_deliver=WITHOUT_LIMIT,
+                from_now=True,
+            ),
+        ),
+        publishes=(names.ALL_PICTURES,),
+        reads=(_VIDEO,),
+        # The masks of recordings.
+        buckets=(Bucket(name=names.RECORDINGS, watched=True),),
+        dead_letters=True,
+        extras=("analytics",),
+        started_by="--analytics",
+    ),
     Service(
         name="search",
         identity="search",
@@ -516,7 +546,11 @@ CLIENTS: tuple[Peer, ...] = (
     Peer(identity="viewer", hears=("events.>", "scale.>")),
     Peer(identity="asker", asks=(names.ASK, *_found(names.micro("vlm")))),
     Peer(identity="finder", asks=(names.FIND, names.FIND_CLIP, *_found(names.micro("search")))),
-    Peer(identity="player", asks=(*_RECORDING, *_found(names.micro("recorder")))),
+    Peer(
+        identity="player",
+        asks=(*_RECORDING, *_found(names.micro("recorder"))),
+        reads=(Read(stream=names.PICTURES, by_subject=True),),
+    ),
 )
 
 

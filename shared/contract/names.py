@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Annotated
 
@@ -24,6 +25,8 @@ MEDIA = "MEDIA"
 EVENTS = "EVENTS"
 # A copy of the alerts and incidents in EVENTS, which other kinds of event can't evict.
 ALERTS = "ALERTS"
+# One picture with each alert.
+PICTURES = "PICTURES"
 # Jobs for a vision language model. Verifications for alerts have a stream of their own: nothing else takes its room.
 VLM = "VLM"
 ASKS = "ASKS"
@@ -60,6 +63,10 @@ RUNS = "runs"
 # The start and the state of the webhook. Its consumer of EVENTS has the same name.
 WEBHOOK = "webhook"
 
+# The consumer of EVENTS that stores pictures, its service, and the first token of their subjects; and all of these.
+PICTURE = "pictures"
+ALL_PICTURES = f"{PICTURE}.alerts.*.*"
+
 # The streams of jobs and their consumers, the most urgent first.
 VLM_WORK = ((VLM, "vlm-verify"), (ASKS, "vlm-ask"), (CAPTIONS, "vlm-caption"))
 # The consumer of MEDIA that plans captions.
@@ -88,6 +95,8 @@ DISCOVER_ALL = tuple(f"{DISCOVERY}.{verb}" for verb in ("PING", "INFO", "STATS")
 
 # The end of a pattern: Python's `$` also matches before a final line break.
 END = r"(?![\s\S])"
+# The id of an incident as one token of a subject, with `~` for each dot; any other id becomes a checksum.
+_INCIDENT = rf"^[A-Za-z0-9_.-]{{1,200}}{END}"
 # The name of a camera, a replica or a service: one token of a subject.
 TOKEN = rf"^[A-Za-z0-9_-]{{1,64}}{END}"
 Token = Annotated[str, Meta(pattern=TOKEN, description="1 to 64 letters, digits, '-' or '_'")]
@@ -140,6 +149,13 @@ def is_removed(key: str) -> bool:
 def event(kind: str, camera: str) -> str:
     """Return the subject of one kind of event of a camera: `events.detections.lobby`, or `past.detections.lobby`."""
     return f"{kind}.{camera}" if kind.startswith(f"{PAST}.") else f"{EVENT}.{kind}.{camera}"
+
+
+def picture(camera: str, incident: str) -> str:
+    """Return the subject of an alert's picture. camera: may be `*`. incident: its id, in any characters."""
+    if re.search(_INCIDENT, incident):
+        return f"{PICTURE}.alerts.{camera}.{incident.replace('.', '~')}"
+    return f"{PICTURE}.alerts.{camera}.~{hashlib.sha256(incident.encode()).hexdigest()}"
 
 
 def past(kind: str) -> str:

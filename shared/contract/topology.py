@@ -55,6 +55,11 @@ JOB_BYTES = 64 * 1024
 EVENTS_MAX_AGE_S = 7 * 24 * 60 * MINUTE
 # An incident takes some 6 kB, including its alert and updates: this holds as many as the console shows.
 ALERTS_BYTES = 128 * MB
+# Maximum of an alert's picture, some 100 kB, and of its message. Each has a subject of its own, which takes the
+# server's memory: so their number is limited, too.
+PICTURE_BYTES = 256 * 1024
+PICTURE_MESSAGE_BYTES = PICTURE_BYTES + 16 * 1024
+PICTURES_MOST = 50_000
 # Maximum of a bucket of settings, and of one entry: who may write them can fill neither the disk nor what mirrors them.
 ENTRIES_BYTES = 64 * MB
 ENTRY_BYTES = {
@@ -126,6 +131,12 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     )
     events_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of events kept in EVENTS")] = 10 * GB
     dlq_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of dead letters kept in DLQ")] = 2 * GB
+    pictures_max_bytes: Annotated[
+        int, Meta(gt=0, le=MOST, description="bytes of alerts' pictures kept in PICTURES")
+    ] = GB
+    pictures_max_age_s: Annotated[
+        float, Meta(gt=0, le=MOST_AGE_S, description="seconds that an alert's picture is kept in PICTURES")
+    ] = EVENTS_MAX_AGE_S
     vlm_max_msgs: Annotated[int, Meta(gt=0, le=MOST, description="verifications that may wait in VLM")] = 100_000
     vlm_max_asks: Annotated[int, Meta(gt=0, le=MOST, description="questions that may wait in ASKS")] = 1000
     vlm_max_captions: Annotated[int, Meta(gt=0, le=MOST, description="captions that may wait in CAPTIONS")] = 100_000
@@ -145,7 +156,8 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def streams(s: TopologySettings) -> list[StreamConfig]:
     """Return the configuration of every stream."""
-    return [_media(s), _events(s), _alerts(s), *_vlm(s), _backfill(s), _dead_letters(s), _usage(s), _audit(s)]
+    events = [_events(s), _alerts(s), _pictures(s)]
+    return [_media(s), *events, *_vlm(s), _backfill(s), _dead_letters(s), _usage(s), _audit(s)]
 
 
 def _media(s: TopologySettings) -> StreamConfig:
@@ -191,6 +203,23 @@ def _alerts(s: TopologySettings) -> StreamConfig:
         max_age=EVENTS_MAX_AGE_S,
         max_bytes=ALERTS_BYTES,
         duplicate_window=_dedup_s(s),
+    )
+
+
+def _pictures(s: TopologySettings) -> StreamConfig:
+    """Return the stream of alerts' pictures: the last message of a subject is the picture, or why there is none."""
+    return _stream(
+        names.PICTURES,
+        [names.ALL_PICTURES],
+        s,
+        max_age=s.pictures_max_age_s,
+        max_bytes=s.pictures_max_bytes,
+        max_msgs=PICTURES_MOST,
+        max_msgs_per_subject=1,
+        max_msg_size=PICTURE_MESSAGE_BYTES,
+        duplicate_window=_dedup_s(s),
+        # A camera's retention may be shorter.
+        allow_msg_ttl=True,
     )
 
 
@@ -427,7 +456,7 @@ async def _attempt(what: str, change: object) -> list[str]:
 def _remedy(what: str, error: APIError) -> str:
     """Return the setting that asks for more than the server has, if it is one."""
     stream = what.removeprefix("stream ")
-    if error.err_code == NO_DISK and stream in (names.MEDIA, names.EVENTS, names.DLQ):
+    if error.err_code == NO_DISK and stream in (names.MEDIA, names.EVENTS, names.DLQ, names.PICTURES):
         return f": lower {stream}_MAX_BYTES, or give the server more disk{_or_quota('max-store')}"
     if error.err_code == NO_DISK:
         return f": lower MEDIA_MAX_BYTES or EVENTS_MAX_BYTES, or give the server more disk{_or_quota('max-store')}"

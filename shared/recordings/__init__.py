@@ -4,6 +4,7 @@
 |---|---|
 | `records` | records of files, an index for each hour, and holes with their causes |
 | `policy` | recording policies and their retention |
+| `policies` | each camera's policy, from the bucket `recordings` |
 | `windows` | the segments of a camera's next file |
 | `ledger` | a camera's recording position, changed in one step |
 | `files` | segments joined into files |

@@ -12,7 +12,9 @@
 | `gop` | fetches the segments before one that was cut inside its GOP |
 | `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |
 | `timestamps` | makes decode times that the muxer accepts |
-| `pictures` | reads, scales and writes single pictures |
+| `covering` | finds the pixels that masks cover |
+| `pictures` | reads, scales, masks and writes single pictures |
+| `decoding` | decodes pictures of segments in child processes |
 | `timeline` | puts segments one after the other on a clock |
 | `fmp4` | makes fragmented MP4 for browsers of segments |
 """

@@ -15,16 +15,19 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from av.video.codeccontext import VideoCodecContext
 from msgspec import Meta
 
 from shared.elastic.costs import DecodeWork
 from shared.runtime.errors import OverBudget
 from shared.runtime.settings import BusSettings
 from shared.video.recovery import length_size
+
+# Processes that never decode read budgets, too: libav takes 14 MB.
+if TYPE_CHECKING:
+    from av.video.codeccontext import VideoCodecContext
 
 # Frames over the size of 8K UHD are refused: no camera's are larger, and a few bytes could cost gigabytes.
 MAX_PIXELS = 7680 * 4320

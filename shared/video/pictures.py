@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from threading import Lock
 from typing import Any
@@ -23,8 +24,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from shared.contract.events import Box
+from shared.contract.geometry import Point
 from shared.runtime.errors import TidegateError
 from shared.video import orientation
+from shared.video.covering import covered_runs
 from shared.video.decode import Image
 
 # Pictures over this size are refused: a telephone's have 50 megapixels. Decoded, this is 192 MB.
@@ -34,6 +37,9 @@ _BOX_COLOUR = (255, 200, 0)
 
 # JPEGs are written at this quality, of libavcodec's scale from 2, the best, to 31.
 _QUALITY = 4
+# For a JPEG with a limit of bytes: what is tried before the picture is made smaller, and its least side.
+_LOWER_QUALITIES = (7, 12)
+_SMALLEST = 16
 
 # A kind of picture is known by bytes at an offset: (offset, bytes, decoder). A WebP is a RIFF file with its kind at 8.
 _KINDS = ((0, b"\xff\xd8\xff", "mjpeg"), (0, b"\x89PNG\r\n\x1a\n", "png"), (8, b"WEBP", "webp"), (0, b"BM", "bmp"))
@@ -46,6 +52,11 @@ _READS = itertools.count(1)
 
 class BadPicture(TidegateError, ValueError):
     """The bytes are no readable picture."""
+
+
+def is_picture(data: bytes) -> bool:
+    """Return whether the bytes begin as those of a picture that can be read."""
+    return any(data.startswith(mark, at) for at, mark, _ in _KINDS)
 
 
 def read(data: bytes) -> Image:
@@ -106,15 +117,40 @@ def outlined(pixels: Image, box: Box) -> Image:
     return out
 
 
-def jpeg(image: Image) -> bytes:
-    """Return `image` as the bytes of a JPEG."""
+def masked(pixels: Image, masks: Iterable[Sequence[Point]]) -> Image:
+    """Return a copy of the picture with black masks: polygons, in shares of its width and height."""
+    out = pixels.copy()
+    for row, runs in zip(out, covered_runs(masks, pixels.shape[1], pixels.shape[0]), strict=True):
+        for begin, end in runs:
+            row[begin:end] = 0
+    return out
+
+
+def jpeg_within(image: Image, most_bytes: int) -> bytes:
+    """Return `image` as a JPEG of at most `most_bytes`, if that is not 0: at a lower quality, then smaller."""
+    data = jpeg(image)
+    for quality in _LOWER_QUALITIES:
+        if not most_bytes or len(data) <= most_bytes:
+            return data
+        data = jpeg(image, quality)
+    while len(data) > most_bytes and min(image.shape[:2]) > _SMALLEST:
+        height, width = (max(2, side * 3 // 8 * 2) for side in image.shape[:2])
+        image = resize(image, (width, height))
+        data = jpeg(image, _LOWER_QUALITIES[-1])
+    if len(data) > most_bytes:
+        raise ValueError(f"no JPEG of it has at most {most_bytes} bytes")
+    return data
+
+
+def jpeg(image: Image, quality: int = _QUALITY) -> bytes:
+    """Return `image` as the bytes of a JPEG. quality: of libavcodec's scale."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj420p"
     encoder.time_base = Fraction(1)
     encoder.thread_count = 1
-    encoder.qmin = encoder.qmax = _QUALITY
+    encoder.qmin = encoder.qmax = quality
     picture = VideoReformatter().reformat(frame, format="yuvj420p", threads=1)
     picture.pts = 0
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from av.video.codeccontext import VideoCodecContext
+if TYPE_CHECKING:
+    from av.video.codeccontext import VideoCodecContext
 
 _START = re.compile(rb"\x00\x00\x01")
 # The messages before a picture are within its first bytes.

@@ -91,7 +91,7 @@ async def test_a_server_on_a_small_disk_starts_and_reports_its_limits(
     async with NatsServer(tmp_path / "nats") as server:
         admin = await bus.connect(server.settings("admin"), "admin")
         reply = await server.set_up(admin)
-        assert reply[0] == "limits fitted to this disk: MEDIA 2.4 GB, EVENTS 2.4 GB, DLQ 0.5 GB"
+        assert reply[0] == "limits fitted to this disk: MEDIA 2.2 GB, EVENTS 2.2 GB, DLQ 0.4 GB, PICTURES 0.2 GB"
         assert (await admin.jetstream().stream_info("DLQ")).config.max_bytes < GB
         await admin.close()
 
@@ -154,14 +154,14 @@ async def test_doctor_reports_streams_that_may_outgrow_a_filled_disk(
         assert {f.level for f in await doctor.streams(tmp_path)} == {"ok"}
         free(3 * GB)
         (found,) = [f for f in await doctor.streams(tmp_path) if f.level != "ok"]
-    assert found.level == "note" and "may grow by 23.3 GB, and 3.0 GB are free" in found.found
+    assert found.level == "note" and "may grow by 24.3 GB, and 3.0 GB are free" in found.found
     assert "tidegate up" in found.remedy
 
 
 def test_doctor_reports_a_small_disk(tmp_path: Path, free: Callable[[int], None]) -> None:
     free(8 * GB)
     (found,) = doctor._disk(tmp_path)
-    assert found.level == "note" and "MEDIA 2.4 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
+    assert found.level == "note" and "MEDIA 2.2 GB" in found.found and "MEDIA_MAX_BYTES" in found.remedy
     free(80 * GB)
     (found,) = doctor._disk(tmp_path)
     assert found.level == "ok"

@@ -57,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def docs(tmp_path_factory: pytest.TempPathFactory) -> list[Document]:
     """The demand form with all that has to do with TLS."""
-    components = [f"kubernetes/{name}" for name in ("nats", "webhook", "console", "recorder", "tls")]
+    components = [f"kubernetes/{name}" for name in ("nats", "webhook", "console", "recorder", "pictures", "tls")]
     return overlay(tmp_path_factory.mktemp("overlay"), "h100/demand", *components, "keda/demand/mtls")
 
 

@@ -224,6 +224,20 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_pictures_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    docs = overlay(tmp_path, form, "kubernetes/pictures", images=IMAGES)
+    check_builtin_kinds(docs)
+    workload = of(docs, "Deployment")["tidegate-pictures"]
+    check_pod(workload)
+    assert container_of(workload)["image"] == f"tidegate-small:{VERSION}"
+    before = {json.dumps(d, sort_keys=True) for d in build(OVERLAYS / form)}
+    added = [d for d in docs if json.dumps(d, sort_keys=True) not in before]
+    assert sorted(d["kind"] for d in added) == ["Deployment", "PodDisruptionBudget"] and len(docs) == len(before) + 2
+    assert {(d["metadata"]["name"], d["metadata"]["namespace"]) for d in added} == {("tidegate-pictures", "tidegate")}
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_an_overlay_includes_webhook_as_the_readme_shows(form: str, tmp_path: Path) -> None:
     copy = tmp_path / "deploy"
     shutil.copytree(DEPLOY, copy)

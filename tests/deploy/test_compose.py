@@ -24,6 +24,7 @@ from services.console.settings import ConsoleSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
+from services.pictures.settings import PicturesSettings
 from services.recorder.settings import RecorderSettings
 from services.search.settings import SearchSettings
 from services.vlm.settings import VlmSettings
@@ -55,6 +56,7 @@ MODELS: dict[str, type[Any]] = {
     "webhook": WebhookSettings,
     "console": ConsoleSettings,
     "recorder": RecorderSettings,
+    "pictures": PicturesSettings,
 }
 
 

@@ -173,7 +173,7 @@ def test_three_servers_restart_one_at_a_time() -> None:
     assert pod_of(stateful)["terminationGracePeriodSeconds"] >= lame_duck_s + 15
     # The limits of streams, and half as much again for each KV bucket and for rewrites.
     limits = TopologySettings()
-    promised = limits.media_max_bytes + limits.events_max_bytes + limits.dlq_max_bytes
+    promised = limits.media_max_bytes + limits.events_max_bytes + limits.dlq_max_bytes + limits.pictures_max_bytes
     (most,) = re.findall(r"max_file_store: (\d+)GB", config)
     (claim,) = claims_of(stateful)
     assert promised * 1.1 < int(most) * 1e9 < 0.8 * mebibytes(claim["storage"]) * 2**20
@@ -202,9 +202,9 @@ def test_the_readme_creates_a_secret_for_each_identity() -> None:
     """These are a tenant's Secrets; those of the first come from `tidegate cluster init`."""
     (output,) = re.findall(r"for identity in (.*); do", (DEPLOY / "README.md").read_text())
     pods = {identity_of(workloads(SHIPPED)[name]) for name in SERVICES}
-    assert set(output.split()) == pods - {"webhook", "console", "recorder"} | {"admin"} and set(output.split()) <= set(
-        permissions()
-    )
+    assert set(output.split()) == pods - {"webhook", "console", "recorder", "pictures"} | {"admin"} and set(
+        output.split()
+    ) <= set(permissions())
 
 
 def test_the_readme_states_their_sizes() -> None:

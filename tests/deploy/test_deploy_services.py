@@ -12,6 +12,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.settings import IngestSettings
+from services.pictures.settings import PicturesSettings
 from services.recorder.settings import RecorderSettings
 from services.scaler.settings import ScalerSettings
 from services.search.settings import SearchSettings
@@ -100,6 +101,7 @@ def test_a_service_has_valid_manifests(name: str) -> None:
         ("embed", EmbedSettings),
         ("embed-queries", EmbedSettings),
         ("ingest", IngestSettings),
+        ("pictures", PicturesSettings),
         ("recorder", RecorderSettings),
         ("scaler", ScalerSettings),
         ("search", SearchSettings),
@@ -126,9 +128,9 @@ def test_the_image_has_the_dependencies_of_its_services() -> None:
     extras = PROJECT["optional-dependencies"]
     pods = [workloads(SHIPPED)[name] for name in SERVICES]
     small = {component_of(pod) for pod in pods if container_of(pod)["image"] == "tidegate-small"}
-    assert small == {"analytics", "console", "ingest", "recorder", "scaler", "vlm-front", "webhook"}
+    assert small == {"analytics", "console", "ingest", "pictures", "recorder", "scaler", "vlm-front", "webhook"}
     # This includes vlm itself if its model is external.
-    extra = {name.partition("-")[0] for name in small} - {"ingest"} | {"sagemaker"}
+    extra = {name.partition("-")[0] for name in small} - {"ingest", "pictures"} | {"sagemaker"}
     assert extra == set(KINDS["small"].extras.split(","))
     services = {service_of(pod) for pod in pods}
     needed = {f"{s}-torch" if f"{s}-torch" in extras else s for s in services if s in extras}

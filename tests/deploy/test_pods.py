@@ -53,7 +53,7 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
 
 def manifests(folder: Path) -> list[Document]:
     """All services: those of the overlay without GPUs, vlm as the base has it, and the optional ones."""
-    components = [f"kubernetes/{name}" for name in ("nats", "webhook", "console", "recorder")]
+    components = [f"kubernetes/{name}" for name in ("nats", "webhook", "console", "recorder", "pictures")]
     docs = overlay(folder, "cpu/demand", *components, images=[])
     base = DEPLOY / "kubernetes/base"
     return docs + [d for name in ("vlm", "vlm-front") for d in documents((base / f"{name}.yaml").read_text())]
@@ -62,7 +62,7 @@ def manifests(folder: Path) -> list[Document]:
 async def test_every_deployment_runs_as_a_pod_and_loses_nothing(pods: Pods, tmp_path: Path) -> None:
     docs = manifests(tmp_path)
     everything = list(workloads(docs))
-    assert len(everything) == 12
+    assert len(everything) == 13
     async with receiver(pods.host) as (url, posted):
         endpoint = secret("tidegate-webhook", url=url, secret="whsec_" + "A" * 32)
         # All are applied together, in any order: each waits for what it needs.

@@ -24,7 +24,7 @@ from tests.support.worlds.webhook_world import say
 from tidegate.local.server import NatsServer
 
 # All services except embed, which is like cv, and vlm, which has no model here. The webhook uses TLS.
-PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler", "recorder")
+PLAIN = ("ingest", "cv", "analytics", "search", "vlm-front", "scaler", "recorder", "pictures")
 
 
 def scrape(name: str, folder: Path, **more: Any) -> dict[str, Any]:

@@ -60,6 +60,7 @@ COMPONENTS = [
     "kubernetes/webhook",
     "kubernetes/console",
     "kubernetes/recorder",
+    "kubernetes/pictures",
     "kubernetes/camera-ca",
     "kubernetes/tls",
 ]

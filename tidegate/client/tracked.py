@@ -16,13 +16,13 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from services.console.video.clips import LONGEST
-from services.console.video.decoding import Decoders
 from services.console.video.pictures import Pictures
 from shared.bus.requests import NobodyAnswers
 from shared.client.tracks import Followed
 from shared.contract.events import PathPoint
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import end
+from shared.video.decoding.decoders import Decoders
 from tidegate.client import clips
 from tidegate.client.files import folder, written
 

@@ -7,6 +7,7 @@
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
+| `alert` | commands for alerts and their pictures |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
 | `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
 | `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
@@ -58,6 +59,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "tracks": CommandInfo("Show tracks, or save them as a video.", "analytics,demo"),
         "reader": CommandInfo("Give your app a durable consumer of events.", "server"),
         "rules": CommandInfo("Set a camera's zones, lines and incident rules.", "analytics"),
+        "alert": CommandInfo("List alerts, and save their pictures.", "server"),
         "ask": CommandInfo("Ask a vision language model about a camera's video.", "vlm"),
         "summarize": CommandInfo("Summarize what happened on a camera.", "vlm"),
     },

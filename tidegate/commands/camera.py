@@ -347,10 +347,11 @@ def _video(status: CameraStatus | None) -> dict[str, Any] | None:
 @connected
 @click.argument("id")
 async def camera_remove(client: Client, id: str) -> None:
-    """Remove camera ID and its credentials. Its events stay.
+    """Remove camera ID and its credentials. Its events stay, and the pictures of its alerts.
 
     \b
     Remove a camera:        tidegate camera remove lobby
+    Erase its pictures too: tidegate alert erase lobby
     """
     await registry.remove(client.jetstream(), id)
     echo(f"camera {id}: removed")

@@ -397,6 +397,13 @@ ANALYTICS = Page(
                 graph("Cameras' states", (gauge("tidegate_analytics_state_bytes", by="pod"), "{{pod}}"), unit="bytes"),
             ),
         ),
+        Row(
+            "Pictures of alerts",
+            (
+                graph("Alerts a second", (rate("tidegate_pictures_total", "outcome"), "{{outcome}}")),
+                _quantiles("From an alert to its picture", "tidegate_pictures_latency_seconds"),
+            ),
+        ),
         _pods("analytics"),
     ),
 )

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Annotated, Any
 
+import nats.errors
 from litestar import Response, delete, get, put
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
@@ -25,7 +26,7 @@ from services.console.review.index import Entry, Wanted
 from services.console.review.state import Review
 from services.console.review.timeline import count_by_camera
 from services.console.video import responses
-from services.console.video.work import LARGEST, SMALLEST
+from services.console.video.pictures import Picture
 from services.console.web import access
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
@@ -34,6 +35,8 @@ from services.console.web.refused import Refused
 from services.console.web.times import instant
 from shared.contract import names
 from shared.contract.events import Incident
+from shared.runtime.errors import Refusal
+from shared.video.decoding.work import LARGEST, SMALLEST
 
 Page = NamedDependency[Review]
 
@@ -145,9 +148,11 @@ async def get_incident(id: FromPath[str], asker: User, page: Page) -> IncidentDe
 async def get_incident_picture(
     id: FromPath[str], asker: User, page: Page, width: Width = 640, download: Download = False
 ) -> Response[bytes]:
-    """The frame that shows an incident, as JPEG."""
-    about = _about(_entry(page, asker, id))
-    found = await page.video.pictures.picture(about.camera, about.snapshot.time, width)
+    """The frame that shows an incident, as JPEG: the stored picture of its alert, else out of video."""
+    entry = _entry(page, asker, id)
+    about = _about(entry)
+    found = await _stored_picture(page, entry, width)
+    found = found or await page.video.pictures.picture(about.camera, about.snapshot.time, width)
     return responses.picture(found, cache=responses.FOR_EVER, filename=_filename(about, "jpg") if download else "")
 
 
@@ -245,6 +250,15 @@ def _entry(page: Review, asker: Asker, id: str) -> Entry:
     if entry is None or not asker.sees(entry.camera):
         raise Refused(404, f"there is no incident {id[:64]!r}: it may be older than what is kept")
     return entry
+
+
+async def _stored_picture(page: Review, entry: Entry, width: int) -> Picture | None:
+    if not entry.report.alert:
+        return None
+    try:
+        return await page.video.pictures.of_alert(entry.camera, entry.incident, width)
+    except (Refusal, TimeoutError, nats.errors.Error):
+        return None
 
 
 def _about(entry: Entry) -> Incident:

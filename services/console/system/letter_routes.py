@@ -13,7 +13,6 @@ from nats.js.errors import APIError
 from services.console.system import dead_letters
 from services.console.system.dead_letters import Letter, WholeLetter
 from services.console.system.state import System
-from services.console.video.work import LARGEST
 from services.console.web.asker import Asker
 from services.console.web.needs import needs
 from services.console.web.parameters import User
@@ -21,6 +20,7 @@ from services.console.web.refused import Refused
 from shared.client import dlq
 from shared.contract import names
 from shared.contract.deadletters import MOST_SEQ, DeadLetter
+from shared.video.decoding.work import LARGEST
 
 Page = NamedDependency[System]
 

@@ -2,9 +2,6 @@
 
 | module | idea |
 |---|---|
-| `work` | requests and answers of a decoding child |
-| `child` | the child: decodes one picture at a time, within limits |
-| `decoding` | a few such children, and their queue |
 | `reading` | segments from MEDIA: the newest, one at a time, those of a period |
 | `recorder_video` | video that has left MEDIA, from a recorder |
 | `pictures` | a frame as JPEG, cached |

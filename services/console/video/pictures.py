@@ -14,13 +14,14 @@ from typing import NamedTuple
 from nats.aio.client import Client
 
 from services.console.video import reading, recorder_video
-from services.console.video.decoding import Decoders
 from services.console.video.reading import NoVideo
 from services.console.video.recorder_video import Coded
-from services.console.video.work import LARGEST, SMALLEST
+from shared.client import pictures as stored
 from shared.contract.events import Box
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import end
+from shared.video.decoding.decoders import Decoders
+from shared.video.decoding.work import LARGEST, SMALLEST
 
 MOST_BYTES = 16 * 2**20
 
@@ -81,6 +82,22 @@ class Pictures:
                 if self._in_flight.get(request) is in_flight:
                     del self._in_flight[request]
                 await end(in_flight.task)
+
+    async def of_alert(self, camera: str, incident: str, width: int) -> Picture:
+        """Return the picture that PICTURES has of an incident's alert, at most `width` pixels wide.
+
+        Raises Refusal if it has none; nats.errors.Error or TimeoutError if the server does not answer.
+        """
+        key = (camera, incident, width)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        found = await stored.read(self._client, camera, incident)
+        assert found.time
+        answer = await self._decoders.picture(found.jpeg, width=width)
+        picture = Picture(answer.jpeg, found.time)
+        self._store(key, picture)
+        return picture
 
     async def _make(self, request: _Request) -> Picture:
         source = await self._source(request)

@@ -14,12 +14,12 @@ from services.console.metrics import VIEWERS
 from services.console.video import responses
 from services.console.video.state import Video
 from services.console.video.viewer import Viewer
-from services.console.video.work import LARGEST, SMALLEST
 from services.console.web import access
 from services.console.web.needs import needs
 from services.console.web.parameters import AnyRequest, User
 from services.console.web.times import instant
 from shared.runtime.tasks import supervise
+from shared.video.decoding.work import LARGEST, SMALLEST
 
 Page = NamedDependency[Video]
 

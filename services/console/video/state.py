@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from services.console.console import Console
 from services.console.video.clips import Clips
-from services.console.video.decoding import Decoders
 from services.console.video.live import Live
 from services.console.video.pictures import Pictures
+from shared.video.decoding.decoders import Decoders
 
 
 class Video:

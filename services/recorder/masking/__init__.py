@@ -2,7 +2,6 @@
 
 | module | idea |
 |---|---|
-| `covering` | which pixels polygons cover, row by row |
 | `work` | the request to the process, and its answer |
 | `painting` | decodes segments, blackens the masks, and encodes each frame with its time |
 | `child` | the process |

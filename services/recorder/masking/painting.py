@@ -17,13 +17,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from services.recorder.masking.covering import Run, covered_runs, halve_runs
 from services.recorder.masking.work import Masked, Part
 from shared.contract.geometry import Point
 from shared.runtime.errors import BadSegment
 from shared.video import fmp4, orientation
 from shared.video.budget import MAX_PIXELS
 from shared.video.container import opened
+from shared.video.covering import Run, covered_runs, halve_runs
 from shared.video.mp4 import moof, moov
 from shared.video.mp4.boxes import children
 from shared.video.mp4.moof import Fragment, Sample

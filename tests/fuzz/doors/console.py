@@ -12,13 +12,13 @@ from services.console.ask.questions import Question, SummaryWanted
 from services.console.cameras import rule_document
 from services.console.cameras.rule_document import DrawnRules
 from services.console.find import searches
-from services.console.video import child, work
 from services.console.video.viewer import MOST_CAMERAS, Viewer
-from services.console.video.work import PictureRequest
 from services.console.web.refused import Refused
 from shared.contract import names
 from shared.contract.questions import look
 from shared.runtime.errors import TidegateError
+from shared.video.decoding import child, work
+from shared.video.decoding.work import PictureRequest
 from tests.fuzz import good, spoil
 from tests.fuzz.door import MB, Door, wait
 from tests.support.worlds.analytics_partition import RULES

@@ -7,13 +7,13 @@ import datetime as dt
 import msgspec
 
 from services.recorder.answering import _read
-from services.recorder.policies import Policies
 from services.recorder.tails import head_of
 from shared.bus.direct import Stored
 from shared.recordings import ledger, records
 from shared.recordings.files import SegmentWithVideo, build_files
 from shared.recordings.ledger import Last, Ledger
 from shared.recordings.playing import groups_between, playlist
+from shared.recordings.policies import Policies
 from shared.recordings.queries import HoursRequest, RangeAnswer, RangeRequest, VideoRequest
 from shared.recordings.records import Catalogue, Hour, HourTotals, Unreadable, hour_of
 from shared.recordings.windows import Head, next_window

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from services.console.accounts.records import TOKEN_PREFIX, ApiToken, hashed
 from services.console.review import event_reader
 from services.ingest.cutting.piece import Piece
+from shared.client import pictures
 from shared.contract import names
 from shared.contract.events import (
     CameraStatus,
@@ -34,6 +35,7 @@ from tests.support.console.people import Running, add_camera, console_on
 from tests.support.console.review import followed, until_listed, until_so
 from tests.support.video.video_world import frames, number, path, pieces, pixels, publish, source
 from tests.support.worlds.incidents import ago, incident, now, say, verdict
+from tests.support.worlds.pictures_world import alert_of, alerted, all_handled, keeping
 from tidegate.local.server import NatsServer
 
 __all__ = ["path", "pieces", "source"]
@@ -306,6 +308,30 @@ async def test_an_incident_has_its_picture_and_its_clip(
         missing = next(card for card in await until_listed(anna, 2) if card["incident"] == "b")
         answer = await anna.get(f"incidents/{missing['id']}/clip")
         assert answer.status_code == 404 and "no video" in answer.json()["error"]
+
+
+async def test_the_picture_of_an_alert_outlives_its_video(
+    server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray]
+) -> None:
+    seqs = await publish(admin, pieces)
+    alert = alert_of(pieces[4], seqs[4])
+    async with console_on(server, admin) as console:
+        anna, eve = await console.person("anna", cameras=["cam"]), await console.person("eve")
+        async with keeping(server):
+            await alerted(admin, alert)
+            await all_handled(admin)
+        await admin.jetstream().purge_stream("MEDIA")
+        (card,) = await until_listed(anna, 1)
+        at = round((alert.snapshot.time - pieces[0].segment.start).total_seconds() * 25)
+        for width in (160, 4096):
+            picture = await anna.get(f"incidents/{card['id']}/picture", params={"width": width})
+            assert pixels(picture.content).shape[1] == min(width, 320)
+            assert number(pixels(picture.content), source, at) == at
+        assert abs((dt.datetime.fromisoformat(picture.headers["x-time"]) - alert.snapshot.time).total_seconds()) < 0.04
+        assert (await eve.get(f"incidents/{card['id']}/picture")).status_code == 404
+        assert await pictures.erase(admin.jetstream(), "cam") == 1
+        missing = await anna.get(f"incidents/{card['id']}/picture", params={"width": 200})
+        assert missing.status_code == 404 and "there is no video" in missing.json()["error"]
 
 
 def detections(n: int, start: dt.datetime, **fields: Any) -> Detections:

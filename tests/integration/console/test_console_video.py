@@ -16,14 +16,14 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
-from services.console.video.decoding import MOST_WAITING, Decoders
 from services.console.video.pictures import Pictures
 from services.console.video.reading import NoVideo
-from services.console.video.work import PictureAnswer
 from services.ingest.cutting.piece import Piece
 from shared.contract import names
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import end
+from shared.video.decoding.decoders import MOST_WAITING, Decoders
+from shared.video.decoding.work import PictureAnswer
 from tests.support.video.video_world import FPS, number, path, pieces, pixels, publish, rounded, s, source
 from tests.support.waiting import until
 
@@ -42,7 +42,7 @@ async def decoders() -> AsyncIterator[Decoders]:
 def children() -> list[psutil.Process]:
     """The decoding child processes."""
     found = psutil.Process().children(recursive=True)
-    return [one for one in found if "services.console.video.child" in " ".join(one.cmdline())]
+    return [one for one in found if "shared.video.decoding.child" in " ".join(one.cmdline())]
 
 
 # ---- pictures
@@ -226,7 +226,7 @@ async def test_a_decoder_ends_with_its_console(tmp_path: Path, pieces: list[Piec
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from services.console.video.decoding import Decoders\n"
+        "from shared.video.decoding.decoders import Decoders\n"
         "async def main():\n"
         "    decoders = Decoders(1)\n"
         "    running = asyncio.create_task(decoders.run())\n"

@@ -11,13 +11,13 @@ from nats.aio.client import Client
 
 from services.console.recordings.periods import RecordingPeriods
 from services.console.video.clips import Clips
-from services.console.video.decoding import Decoders
 from services.console.video.pictures import Pictures
 from services.ingest.cutting.piece import Piece
 from services.vlm.frames.footage import Footage, NoFootage
 from shared import bus
 from shared.contract import names
 from shared.runtime.tasks import end
+from shared.video.decoding.decoders import Decoders
 from tests.support.video.video_world import frames, nearest
 from tests.support.waiting import until
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, world

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from services.ingest.cutting.piece import Piece
 from services.recorder.masking import masker
-from services.recorder.masking.covering import covered_runs, halve_runs
 from shared.client import recordings as client_of
 from shared.contract import names
 from shared.contract.geometry import inside
@@ -30,6 +29,7 @@ from shared.recordings.windows import Head
 from shared.runtime import install
 from shared.runtime.child import plain_environment
 from shared.runtime.errors import Refusal
+from shared.video.covering import covered_runs, halve_runs
 from tests.support.video.video_world import frames, path, pieces
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.recorder_world import BEGIN, World, filmed, publish, s, second, seconds_of, world

@@ -18,7 +18,7 @@ from tidegate.local.cluster import NatsCluster
 from tidegate.local.server import NatsServer, find_executable
 
 # Services that need JetStream to start.
-SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook", "recorder")
+SERVICES = ("ingest", "cv", "analytics", "search", "vlm-front", "webhook", "pictures", "recorder")
 
 Start = Callable[..., ServiceProcess]
 

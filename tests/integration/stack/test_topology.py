@@ -65,6 +65,8 @@ LIMITS = (
     "media_max_age_s",
     "events_max_bytes",
     "dlq_max_bytes",
+    "pictures_max_bytes",
+    "pictures_max_age_s",
     "vlm_max_msgs",
     "vlm_max_asks",
     "vlm_max_captions",

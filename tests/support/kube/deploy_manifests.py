@@ -194,5 +194,5 @@ def overlay(folder: Path, form: str, *components: str, **more: Any) -> list[Docu
 
 def with_tls(folder: Path, form: str) -> list[Document]:
     """An overlay with every service and the README's settings for TLS."""
-    components = [f"kubernetes/{name}" for name in ("webhook", "console", "recorder", "tls")]
+    components = [f"kubernetes/{name}" for name in ("webhook", "console", "recorder", "pictures", "tls")]
     return overlay(folder, form, *components, *["keda/demand/mtls"] * form.endswith("/demand"))

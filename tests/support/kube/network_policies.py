@@ -72,10 +72,10 @@ def peer(workload: Document) -> Peer:
 def check(docs: list[Document], *, added: bool, scaler: bool) -> None:
     """Every pod is closed both ways except for its needs; and every service of the catalog has one.
 
-    added: whether the components of webhook, console and recorder are.
+    added: whether the components of webhook, console, recorder and pictures are.
     """
     policies, pods = Policies(docs), workloads(docs)
-    there = {"webhook": added, "console": added, "recorder": added, "scaler": scaler}
+    there = {"webhook": added, "console": added, "recorder": added, "pictures": added, "scaler": scaler}
     without = {name for name, is_there in there.items() if not is_there}
     services = {component_of(each) for each in pods.values()} - {"placeholder"}
     assert services == {service.name for service in catalog.services()} - without

@@ -31,6 +31,7 @@ SERVICES = {
     "webhook": SMALL,
     "console": SMALL,
     "recorder": SMALL,
+    "pictures": SMALL,
     "cv": CPU,
     "embed": CPU,
     "search": CPU,

@@ -69,7 +69,7 @@ export class CardList {
   #card(card) {
     const link = h("a", {
       href: to("review", [], { ...this.#query(), open: card.id, at: "" }),
-      class: `incident ${card.severity}${card.reviewed ? " reviewed" : ""}${card.video ? "" : " blind"}`,
+      class: `incident ${card.severity}${card.reviewed ? " reviewed" : ""}${pictured(card) ? "" : " blind"}`,
       onclick: (/** @type {MouseEvent} */ event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
         event.preventDefault();
@@ -86,9 +86,12 @@ export class CardList {
   }
 }
 
+/** Whether there may be a picture: an alert's outlives the video. @param {Card} card */
+export const pictured = (card) => card.video || card.alert;
+
 /** Null if the video has expired. @param {Card} card */
 function picture(card) {
-  if (!card.video) return null;
+  if (!pictured(card)) return null;
   const image = h("img", { class: "picture", alt: "", loading: "lazy", decoding: "async", src: url(`incidents/${card.id}/picture`, { width: 320 }) });
   image.addEventListener("error", () => {
     image.closest(".incident")?.classList.add("blind");

@@ -4,7 +4,7 @@ import { fill, h } from "../parts/dom.js";
 import { fact } from "../parts/facts.js";
 import { clock, number, percent } from "../parts/format.js";
 import { to } from "../router.js";
-import { lengthText, tags, what } from "./cards.js";
+import { lengthText, pictured, tags, what } from "./cards.js";
 import { Player } from "./player.js";
 import { strings } from "./strings.js";
 
@@ -42,7 +42,7 @@ export class Detail {
       this.player.element,
       h("div", { class: "row" }, this.#mark,
         h("button", { type: "button", disabled: !card.video, onclick: this.#actions.clip }, texts.clip),
-        h("button", { type: "button", disabled: !card.video, onclick: this.#actions.picture }, texts.picture),
+        h("button", { type: "button", disabled: !pictured(card), onclick: this.#actions.picture }, texts.picture),
         h("button", { type: "button", onclick: this.#actions.share }, texts.share),
         h("button", { type: "button", onclick: () => this.player?.boxes() }, texts.boxes),
         h("a", { class: "button", href: to("recordings", [card.camera], { at: card.start }) }, texts.recordings)),

@@ -8,7 +8,7 @@ import { iso } from "../parts/format.js";
 import { help, keysButton, listen } from "../parts/keys.js";
 import { toast, toastError } from "../parts/toast.js";
 import { to } from "../router.js";
-import { CardList } from "./cards.js";
+import { CardList, pictured } from "./cards.js";
 import { Detail } from "./detail.js";
 import { Filters } from "./filters.js";
 import { fromAddress, spanOf, toApi } from "./query.js";
@@ -208,7 +208,7 @@ class Review {
 
   picture() {
     const card = this.detail.details?.card;
-    if (card?.video) download(url(`incidents/${card.id}/picture`, { download: true, width: LARGEST }));
+    if (card && pictured(card)) download(url(`incidents/${card.id}/picture`, { download: true, width: LARGEST }));
   }
 
   /** A link to this incident, at the moment that is shown. */

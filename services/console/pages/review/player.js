@@ -1,6 +1,6 @@
 /** The clip of an incident, with where its objects were drawn over it. Without video the moment is chosen by hand. */
 
-import { errorText, request } from "../api.js";
+import { errorText, request, url } from "../api.js";
 import { context2d } from "../parts/canvas.js";
 import { fill, h } from "../parts/dom.js";
 import { boxesAt, draw, tracks } from "./overlay.js";
@@ -121,7 +121,16 @@ export class Player {
     fill(this.note, why);
     this.stage.classList.add("blind");
     this.moment.hidden = false;
+    if (this.#details.card.alert) this.#still();
     this.#draw(true);
+  }
+
+  /** The stored picture of its alert, behind the objects. */
+  #still() {
+    const image = h("img", { alt: texts.still, src: url(`incidents/${this.#details.card.id}/picture`, { width: 1280 }) });
+    image.addEventListener("error", () => image.remove());
+    image.addEventListener("load", () => this.#shape(image.naturalWidth, image.naturalHeight));
+    this.stage.prepend(image);
   }
 
   /** @param {number} width @param {number} height */

@@ -75,6 +75,7 @@ export const strings = {
     video: "Video of the incident",
     loading: "Loading the video …",
     expired: "The video has expired. The objects are still drawn.",
+    still: "Picture of the alert",
     unplayable: "This browser can't play the video: download the clip.",
     moment: "Moment",
     verdict: "Verdict",

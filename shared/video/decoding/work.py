@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from shared.contract.events import Box
+from shared.contract.geometry import Point
 
 # Bytes of a length; no request is larger than a GOP may be.
 LENGTH = 4
@@ -22,8 +23,9 @@ Width = Annotated[int, Meta(ge=SMALLEST, le=LARGEST, description="most pixels of
 class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request for a picture.
 
-    tag: the answer repeats it. payload: the segment. before: those that are decoded before it. offset: seconds from its
-    first frame. frames: how many its header announces. boxes: to outline.
+    tag: the answer repeats it. payload: the segment, or a picture that is only scaled. before: those that are decoded
+    before it. offset: seconds from its first frame. frames: how many its header announces. boxes: to outline. masks:
+    polygons to blacken, in shares of the upright picture. most_bytes: of the JPEG; 0: no limit.
     """
 
     tag: int
@@ -33,6 +35,8 @@ class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
     frames: int = 1
     width: Width = 640
     boxes: tuple[Box, ...] = ()
+    masks: tuple[tuple[Point, ...], ...] = ()
+    most_bytes: Annotated[int, Meta(ge=0)] = 0
 
 
 class PictureAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""`python -m services.console.video.child`: decodes pictures of segments until its input ends.
+"""`python -m shared.video.decoding.child`: decodes pictures of segments until its input ends.
 
 Video comes from cameras, and libav is large: so decoding has its own process, without passwords or a connection.
 Video that takes too much memory or time ends only this process.
@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 import av
 
-from services.console.video import work
-from services.console.video.work import LENGTH, MOST_BYTES, PictureAnswer, PictureRequest
 from shared.runtime.errors import BadSegment
 from shared.video import pictures
 from shared.video.budget import Budget
-from shared.video.decode import decode
+from shared.video.decode import decode, fitted
+from shared.video.decoding import work
+from shared.video.decoding.work import LENGTH, MOST_BYTES, PictureAnswer, PictureRequest
 
 # A decoder of the largest pictures takes 1.7 GB: see `shared.video.budget`.
 MEMORY = 3 * 2**30
@@ -44,20 +44,30 @@ def main(source: BinaryIO, target: BinaryIO) -> None:
 
 def answer(request: PictureRequest) -> PictureAnswer:
     """Return the picture, or why there is none."""
+    within = request.width, 16 * request.width
     try:
+        if pictures.is_picture(request.payload):
+            pixels = pictures.read(request.payload)
+            size = fitted((pixels.shape[1], pixels.shape[0]), within)
+            return PictureAnswer(tag=request.tag, jpeg=pictures.jpeg(pictures.resize(pixels, size)))
         decoded = decode(
             request.payload,
             at=[request.offset],
-            within=(request.width, 16 * request.width),
+            # Scaling first would mix masked pixels into those next to the mask.
+            within=None if request.masks else within,
             before=request.before,
             frames=request.frames,
             budget=BUDGET,
         )
         picture = decoded.pictures[0]
         pixels = picture.pixels
+        if request.masks:
+            pixels = pictures.resize(pictures.masked(pixels, request.masks), fitted(decoded.size, within))
         for box in request.boxes:
             pixels = pictures.outlined(pixels, box)
-        return PictureAnswer(tag=request.tag, jpeg=pictures.jpeg(pixels), offset=picture.offset)
+        return PictureAnswer(
+            tag=request.tag, jpeg=pictures.jpeg_within(pixels, request.most_bytes), offset=picture.offset
+        )
     except BadSegment as e:
         return PictureAnswer(tag=request.tag, error=str(e))
     except (av.FFmpegError, ValueError, MemoryError) as e:

@@ -17,7 +17,7 @@ class Policies:
     def __init__(self, values: Mapping[str, bytes]) -> None:
         self._values = values
         self._read: dict[str, tuple[bytes, Policy | None]] = {}
-        self._log = logger("recorder")
+        self._log = logger("recordings")
 
     def of(self, camera: str) -> EffectivePolicy:
         """Return a camera's effective policy. An entry that can't be read sets nothing."""

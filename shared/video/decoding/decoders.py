@@ -4,7 +4,7 @@
     picture = await decoders.picture(payload, before=..., offset=0.4, width=640, frames=25)
 
 The newest request is served first: a page needs what it shows now. A child that dies loses one picture, and another
-child replaces it.
+child replaces it. An idle child is ended after `idle_s`, if that is given: it holds some 60 MB.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.console.video import work
-from services.console.video.work import LENGTH, MOST_BYTES, PictureAnswer, PictureRequest
 from shared.contract.events import Box
+from shared.contract.geometry import Point
 from shared.runtime.child import bound, plain_environment, python
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
+from shared.video.decoding import work
+from shared.video.decoding.work import LENGTH, MOST_BYTES, PictureAnswer, PictureRequest
 
 # Waiting pictures; beyond that, the oldest request is refused.
 MOST_WAITING = 64
@@ -44,10 +45,12 @@ class _PendingPicture:
 
 
 class Decoders:
-    """See the module. count: number of children."""
+    """See the module. count: number of children. owner: the service, for its log. idle_s: None: children stay."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, owner: str = "console", idle_s: float | None = None) -> None:
         self._count = count
+        self._owner = owner
+        self._idle_s = idle_s
         self._waiting: list[_PendingPicture] = []
         self._wakeup = asyncio.Condition()
         self._tags = 0
@@ -65,6 +68,8 @@ class Decoders:
         width: int = 640,
         frames: int = 1,
         boxes: Sequence[Box] = (),
+        masks: Sequence[Sequence[Point]] = (),
+        most_bytes: int = 0,
     ) -> PictureAnswer:
         """Decode a picture: see `PictureRequest`. Raises Refusal if it can't be decoded, or too many wait."""
         if len(payload) + sum(map(len, before)) > MOST_BYTES // 2:
@@ -79,6 +84,8 @@ class Decoders:
                 width=width,
                 frames=frames,
                 boxes=tuple(boxes),
+                masks=tuple(map(tuple, masks)),
+                most_bytes=most_bytes,
             )
         )
         async with self._wakeup:
@@ -96,10 +103,13 @@ class Decoders:
         child = _Child()
         try:
             while True:
-                async with self._wakeup:
-                    await self._wakeup.wait_for(lambda: self._waiting)
-                    pending = self._waiting.pop()
-                await self._make(child, pending)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._idle_s if child.runs else None), self._wakeup:
+                        await self._wakeup.wait_for(lambda: self._waiting)
+                if self._waiting:
+                    await self._make(child, self._waiting.pop())
+                else:
+                    await child.end()
         finally:
             await child.end()
 
@@ -109,11 +119,11 @@ class Decoders:
             answer = await child.ask(pending.request)
         except _CHILD_ERRORS as e:
             await child.end()
-            logger("console").warning("a picture ended the process that made it", reason=str(e) or type(e).__name__)
+            logger(self._owner).warning("a picture ended the process that made it", reason=str(e) or type(e).__name__)
             pending.refuse(500, "this picture takes more memory or time than it may: its camera's video is damaged")
             return
         except BaseException:
-            pending.refuse(503, "the console ends")
+            pending.refuse(503, f"{self._owner} ends")
             raise
         if answer.error:
             pending.refuse(500, f"there is no picture of this video: {answer.error}")
@@ -126,6 +136,10 @@ class _Child:
 
     def __init__(self) -> None:
         self._process: Process | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
 
     async def ask(self, request: PictureRequest) -> PictureAnswer:
         """Send a request. Raises one of `_CHILD_ERRORS` if the process dies, or does not answer this request."""
@@ -157,7 +171,7 @@ class _Child:
 
 async def _start() -> Process:
     return await asyncio.create_subprocess_exec(
-        *bound(python("services.console.video.child")),
+        *bound(python("shared.video.decoding.child")),
         stdin=PIPE,
         stdout=PIPE,
         env=plain_environment() | {"OPENBLAS_NUM_THREADS": "1"},

@@ -1,0 +1,21 @@
+"""`python -m services.pictures`: settings, connect, store pictures until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nats.aio.client import Client
+
+from services.pictures.keeper import Keeper
+from services.pictures.settings import PicturesSettings
+from shared.runtime.telemetry import Health
+from shared.service import process
+
+
+async def run(settings: PicturesSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+    """Run until `stop` is set. Raises TidegateError."""
+    await Keeper(client, settings, health).run(stop)
+
+
+if __name__ == "__main__":
+    process.main("pictures", process.settings("pictures", PicturesSettings), run)
