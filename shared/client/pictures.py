@@ -1,7 +1,4 @@
-"""Pictures of alerts, out of PICTURES: by direct get, without a consumer.
-
-picture = await read(client, "lobby", incident)       # Refusal says why there is none
-"""
+"""Pictures of alerts, out of PICTURES: by direct get, without a consumer. A Refusal says why there is none."""
 
 from __future__ import annotations
 

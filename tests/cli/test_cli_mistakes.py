@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 from tests.support.processes.command_line import COMMAND
 from tidegate.commands import tidegate
 
-SERVICES = ("analytics", "cv", "embed", "ingest", "recorder", "scaler", "search", "vlm", "webhook")
+SERVICES = ("analytics", "cv", "embed", "ingest", "pictures", "recorder", "scaler", "search", "vlm", "webhook")
 # The commands that use or start a server, each with its minimum of arguments.
 WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("up", "--plain", "--port", "0"),
@@ -32,6 +32,7 @@ WITH_DATA: tuple[tuple[str, ...], ...] = (
     ("explain",),
     ("tracks", "lobby"),
     ("segment", "MEDIA/1"),
+    ("alert", "list"),
     ("camera", "list"),
     ("camera", "add", "lobby", "rtsp://127.0.0.1:9/x"),
     ("camera", "remove", "lobby"),

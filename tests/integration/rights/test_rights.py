@@ -145,8 +145,9 @@ def changed(identity: str, before: dict[str, Any], after: dict[str, Any]) -> Ite
             (config, messages), (config_after, messages_after) = before[name], after[name]
             if config != config_after:
                 yield f"{name} is set up otherwise: {config_after}"
-            # A bucket has the last of each key, and a key has one writer.
-            latest = {subject for _, subject, _ in messages_after} if name.startswith("KV_") else set()
+            # A bucket has the last of each key, and a key has one writer; so has PICTURES of each subject.
+            has_last = name.startswith("KV_") or name == names.PICTURES
+            latest = {subject for _, subject, _ in messages_after} if has_last else set()
             for missing in [m for m in messages if m not in messages_after and m[1] not in latest]:
                 yield f"{missing} of {name} is gone"
             for new in [m for m in messages_after if m not in messages]:
