@@ -132,7 +132,7 @@ def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) ->
 
     pictures: of its frames, the first one first.
     """
-    fresh = ReferenceFrame(at, np.median(np.stack(pictures), axis=0).astype(np.float32), frames)
+    fresh = ReferenceFrame(at, _typical(pictures), frames)
     found = _nearest(scene, pictures[0], scene.all())
     if found is None:
         return msgspec.structs.replace(scene, last=fresh), False
@@ -144,9 +144,11 @@ def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) ->
         if left is not None and not _is_broad(left, learned):
             learned = noise.learn(learned, left, [o.box for o in news])
     scene = msgspec.structs.replace(scene, noise=learned)
-    if not _is_same(before, near, pictures) or (news and _shows(before, near, pictures, news)):
+    is_known = _is_drops(before, found, pictures[1:]) and _ends_as(before, near, pictures)
+    if not is_known or (news and _shows(before, near, pictures, news)):
         # The picture of a segment in which something moves would show only a part of it.
-        return msgspec.structs.replace(scene, last=fresh if _is_same(before, fresh, pictures) else None), bool(news)
+        is_still = _ends_as(before, fresh, pictures[::-1]) and _ends_as(before, fresh, pictures)
+        return msgspec.structs.replace(scene, last=fresh if is_still else None), bool(news)
     if near.since > at:
         return scene, bool(news)
     followed = near.picture + FOLLOW_SHARE * (fresh.picture - near.picture)
@@ -173,15 +175,19 @@ def merge(ours: Scene, theirs: Scene) -> Scene:
 def _doubting(newer: ReferenceFrame, older: ReferenceFrame) -> ReferenceFrame:
     """Return `newer` with the objects that it misses for the first time: detectors miss what stands there.
 
-    So an absence needs two full inferences running, a presence one.
+    So an absence needs two full inferences running, a presence one. An object that flickered is not doubted.
     """
     seen, doubted = _flat(newer.frames), list(newer.doubted)
     for one in _flat(older.frames):
-        if not _is_among(one, (*seen, *older.doubted, *doubted)):
+        if not _is_among(one, (*seen, *older.doubted, *doubted)) and _is_steady(one, older.frames):
             doubted.append(one)
     fresh = doubted[len(newer.doubted) :]
     frames = [[*frame, *fresh] for frame in newer.frames] if fresh else newer.frames
     return msgspec.structs.replace(newer, frames=frames, doubted=doubted)
+
+
+def _is_steady(one: DetectedObject, frames: _Frames) -> bool:
+    return 2 * sum(_is_among(one, frame) for frame in frames) >= len(frames)
 
 
 def _used(scene: Scene, before: ReferenceFrame, after: ReferenceFrame) -> Scene:
@@ -229,21 +235,27 @@ def _nearest(scene: Scene, picture: Grey | Floats, references: Iterable[Referenc
     return best[1] if best else None
 
 
-def _is_same(scene: Scene, reference: ReferenceFrame, pictures: Sequence[Grey]) -> bool:
-    """Whether a segment has a reference's picture from beginning to end, except for drops."""
-    return _starts_as(scene, reference, pictures) and _starts_as(scene, reference, pictures[::-1])
+def _ends_as(scene: Scene, reference: ReferenceFrame, pictures: Sequence[Grey]) -> bool:
+    """Whether the last picture of a segment is a reference's, except for drops."""
+    found = _nearest(scene, pictures[-1], [reference])
+    return found is not None and _is_drops(scene, found, pictures[-2::-1])
 
 
-def _starts_as(scene: Scene, reference: ReferenceFrame, pictures: Sequence[Grey]) -> bool:
-    found = _nearest(scene, pictures[0], [reference])
-    if found is None or compare.has_patch(found.odd):
+def _is_drops(scene: Scene, match: Match, others: Sequence[Grey]) -> bool:
+    """Whether nothing differs, or only drops, that are not in the other pictures. They follow each other."""
+    odd = match.odd
+    if compare.has_patch(odd):
         return False
-    odd = found.odd
-    for picture in pictures[1:]:
+    for picture in others:
         if not odd.any():
             break
-        odd = persistent(scene, reference, odd, picture)
+        odd = persistent(scene, match.reference, odd, picture)
     return not odd.any()
+
+
+def _typical(pictures: Sequence[Grey]) -> Floats:
+    """Return the median of pictures, which has no drops."""
+    return np.sort(np.stack(pictures), axis=0)[len(pictures) // 2].astype(np.float32)
 
 
 def _shows(scene: Scene, reference: ReferenceFrame, pictures: Sequence[Grey], news: Sequence[DetectedObject]) -> bool:
