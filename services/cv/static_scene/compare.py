@@ -73,7 +73,7 @@ def odd_blocks(left: Floats, deviation: Floats, least: float) -> Blocks:
 
 def has_patch(odd: Blocks) -> bool:
     """Whether differing blocks are too many, or too close to each other, for drops, flakes and glints."""
-    count = np.count_nonzero(odd)
+    count = int(np.count_nonzero(odd))
     if count < PATCH_BLOCKS or count > MAX_SPARSE_SHARE * odd.size:
         return count >= PATCH_BLOCKS
     sums = np.pad(odd, ((1, 0), (1, 0))).astype(np.int32).cumsum(0).cumsum(1)

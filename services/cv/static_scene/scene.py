@@ -255,7 +255,7 @@ def _is_drops(scene: Scene, match: Match, others: Sequence[Grey]) -> bool:
 
 def _typical(pictures: Sequence[Grey]) -> Floats:
     """Return the median of pictures, which has no drops."""
-    return np.sort(np.stack(pictures), axis=0)[len(pictures) // 2].astype(np.float32)
+    return np.asarray(np.sort(np.stack(pictures), axis=0)[len(pictures) // 2], np.float32)
 
 
 def _shows(scene: Scene, reference: ReferenceFrame, pictures: Sequence[Grey], news: Sequence[DetectedObject]) -> bool:
