@@ -132,6 +132,7 @@ def learn(scene: Scene, pictures: Sequence[Grey], at: float, frames: _Frames) ->
 
     pictures: of its frames, the first one first.
     """
+    scene = _undoubted(scene, _flat(frames))
     fresh = ReferenceFrame(at, _typical(pictures), frames)
     found = _nearest(scene, pictures[0], scene.all())
     if found is None:
@@ -184,6 +185,15 @@ def _doubting(newer: ReferenceFrame, older: ReferenceFrame) -> ReferenceFrame:
     fresh = doubted[len(newer.doubted) :]
     frames = [[*frame, *fresh] for frame in newer.frames] if fresh else newer.frames
     return msgspec.structs.replace(newer, frames=frames, doubted=doubted)
+
+
+def _undoubted(scene: Scene, seen: Sequence[DetectedObject]) -> Scene:
+    """Remove the doubt about objects that were seen: the next miss is the first one running, whatever the picture."""
+    references = tuple(
+        msgspec.structs.replace(one, doubted=[o for o in one.doubted if not _is_among(o, seen)]) if one.doubted else one
+        for one in scene.references
+    )
+    return msgspec.structs.replace(scene, references=references)
 
 
 def _is_steady(one: DetectedObject, frames: _Frames) -> bool:
