@@ -12,6 +12,8 @@
 | `cases` | the scenes to run |
 | `dealing` | the gate with several replicas, on cached results; without a device |
 | `score` | incidents of both runs, side by side |
+| `synthetic` | synthetic scenes, one sort of disturbance each; without footage or a device |
+| `synthetic_bench` | the gate's work and misses on these, by sort |
 
 `__main__` prints the table.
 """

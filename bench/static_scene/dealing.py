@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.static_scene.films import AnalysedSegment, Film
+from services.cv.static_scene.entry import BadScene
 from services.cv.static_scene.gate import Gate, SceneKey
 from services.cv.static_scene.picture import Grey
-from services.cv.static_scene.scene import find_match, learn
+from services.cv.static_scene.scene import learn
+from services.cv.static_scene.scene_check import SceneCheck
 from shared.contract.events import DetectedObject
 
 Frames = list[tuple[float, list[DetectedObject]]]
@@ -21,8 +23,6 @@ Frames = list[tuple[float, list[DetectedObject]]]
 # Delay from a segment to its result, and from a write to the store until others can read it. Seconds.
 _RESULT_S, _STORE_S = 2.0, 0.5
 _CAMERA = SceneKey("bench", "ssd")
-# Maximum seconds between compared pictures.
-_CHECK_S = 1.0
 
 
 class SegmentResult(NamedTuple):
@@ -39,12 +39,13 @@ class SegmentResult(NamedTuple):
 
 
 class _Store:
-    """The bucket: each entry with the time from which it can be read."""
+    """The bucket: each entry with the time from which it can be read. refused: number of unusable reads."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, bytes]] = []
         self.writes: list[float] = []
         self.bytes = 0
+        self.refused = 0
 
     def read(self, now: float) -> bytes | None:
         return next((data for at, data in reversed(self._entries) if at <= now), None)
@@ -68,15 +69,18 @@ class _Replica:
         now, gate = segment.seconds, self.gate
         self.learn(now)
         if gate.must_read(_CAMERA, now):
-            gate.adopt(_CAMERA, self._store.read(now), now)
-        found = [find_match(gate.scene(_CAMERA), picture, now) for picture in checked(segment, small)]
-        match = found[0] if all(found) else None
-        if match is None or gate.is_full_inference_due(_CAMERA, now, segment.duration):
+            self._adopt(now)
+        watch = gate.is_full_inference_due(_CAMERA, now, segment.duration)
+        check = SceneCheck(gate.scene(_CAMERA), watch=watch, start=now, duration=segment.duration)
+        for (offset, _), picture in zip(segment.frames, small, strict=True):
+            if check.probe.enough(offset, picture):
+                break
+        if check.match is None:
             self._results.append((now + _RESULT_S, segment, small))
             frames = [above(objects, self._least) for _, objects in segment.frames]
-            return None, match is None and learn(gate.scene(_CAMERA), small, now, frames)[1]
-        gate.record_match(_CAMERA, match)
-        return match.reference.frames, False
+            return None, check.differs and learn(gate.scene(_CAMERA), small, now, frames)[1]
+        gate.record_match(_CAMERA, check.match)
+        return check.match.reference.frames, False
 
     def learn(self, now: float) -> None:
         ready = [result for result in self._results if result[0] <= now]
@@ -85,19 +89,15 @@ class _Replica:
             frames = [above(objects, self._least) for _, objects in segment.frames]
             self.gate.learn(_CAMERA, pictures, segment.seconds, frames)
         if ready and self.gate.may_share(_CAMERA):
-            self.gate.adopt(_CAMERA, self._store.read(now), now)
+            self._adopt(now)
             if self.gate.may_share(_CAMERA):
                 self._store.write(now, self.gate.share(_CAMERA))
 
-
-def checked(segment: AnalysedSegment, small: list[Grey]) -> list[Grey]:
-    """Return the pictures to compare: the first one, and one a second of a long segment."""
-    chosen, next_at = [], 0.0
-    for (offset, _), picture in zip(segment.frames, small, strict=True):
-        if offset >= next_at - 1e-6 and (not chosen or segment.duration > 1.5 * _CHECK_S):
-            chosen.append(picture)
-            next_at = offset + _CHECK_S
-    return chosen
+    def _adopt(self, now: float) -> None:
+        try:
+            self.gate.adopt(_CAMERA, self._store.read(now), now)
+        except BadScene:
+            self._store.refused += 1
 
 
 def above(objects: list[DetectedObject], min_score: float) -> list[DetectedObject]:

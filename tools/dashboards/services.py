@@ -127,6 +127,7 @@ def _quality(service: str) -> Row:
         (rate("tidegate_static_scene_backfills_total"), "looked at after all"),
         (rate("tidegate_static_scene_images_total"), "images saved"),
         (rate("tidegate_static_scene_bad_entries_total"), "scenes that can't be used"),
+        (rate("tidegate_static_scene_restless_segments_total"), "analysed in full: the scene is too restless"),
         says="Of these no detector was asked: their events say the boxes of the look that they equal.",
     )
     second = graph(

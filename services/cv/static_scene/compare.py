@@ -1,7 +1,7 @@
 """The difference between two small pictures that neither light nor camera shake explains. Pure.
 
     left = unexplained(picture, reference, noise)       # per block, in levels of grey; None for another picture
-    strength(left, noise)                               # of the most different block, in its own standard deviations
+    odd_blocks(left, noise, 6.0)                        # those that differ by six of their own standard deviations
 
 The light may have become brighter and flatter, and the camera may have moved by less than a block. To first order, the
 picture is then a sum of the reference, a constant and the reference's two gradients. Least squares finds their shares.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.cv.static_scene.picture import Floats, Grey
+from services.cv.static_scene.picture import Blocks, Floats, Grey
 
 # Chosen on the scenes of `make bench-static-scene`.
 
@@ -25,6 +25,11 @@ MIN_GAIN = 0.6
 MAX_GAIN = 1.6
 # Maximum movement of the camera in blocks; beyond it, it is another picture.
 MAX_SHIFT_BLOCKS = 1.0
+# A block with at least this deviation, in levels, would hide a person.
+BLIND_DEVIATION = 8.0
+# Drops are at most this share of the blocks; a patch has this many blocks in a square of this side.
+MAX_SPARSE_SHARE = 0.04
+PATCH_BLOCKS, PATCH_SIDE = 10, 4
 
 
 def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) -> Floats | None:
@@ -51,13 +56,34 @@ def unexplained(picture: Grey | Floats, reference: Floats, deviation: Floats) ->
     return left.reshape(reference.shape)
 
 
-def strength(left: Floats | None, deviation: Floats) -> float:
-    """Return the strongest block difference in standard deviations: of one block, or with its neighbours.
+def odd_blocks(left: Floats, deviation: Floats, least: float) -> Blocks:
+    """Return the blocks whose difference is at least `least` standard deviations, alone or with their neighbours.
 
-    The sum reveals an object on the corner of four blocks.
+    The sum of four reveals an object on their corner. A block that changes too much by itself is no witness.
     """
-    if left is None:
-        return float("inf")
-    z = left / deviation
-    squares = (z[:-1, :-1] + z[1:, :-1] + z[:-1, 1:] + z[1:, 1:]) / 2
-    return max(float(np.abs(z).max()), float(np.abs(squares).max()))
+    z = np.where(deviation >= BLIND_DEVIATION, 0, left / deviation)
+    size = np.abs(z)
+    odd = size >= least
+    squares = np.abs(z[:-1, :-1] + z[1:, :-1] + z[:-1, 1:] + z[1:, 1:]) >= 2 * least
+    if squares.any():
+        for part in (np.s_[:-1, :-1], np.s_[1:, :-1], np.s_[:-1, 1:], np.s_[1:, 1:]):
+            odd[part] |= squares & (size[part] >= least / 2)
+    return odd
+
+
+def has_patch(odd: Blocks) -> bool:
+    """Whether differing blocks are too many, or too close to each other, for drops, flakes and glints."""
+    count = int(np.count_nonzero(odd))
+    if count < PATCH_BLOCKS or count > MAX_SPARSE_SHARE * odd.size:
+        return count >= PATCH_BLOCKS
+    sums = np.pad(odd, ((1, 0), (1, 0))).astype(np.int32).cumsum(0).cumsum(1)
+    n = PATCH_SIDE
+    inside = sums[n:, n:] - sums[:-n, n:] - sums[n:, :-n] + sums[:-n, :-n]
+    return bool(inside.max() >= PATCH_BLOCKS)
+
+
+def near(odd: Blocks) -> Blocks:
+    """Return these blocks and those next to them."""
+    rows = np.pad(odd, 1)
+    rows = rows[:-2] | rows[1:-1] | rows[2:]
+    return np.asarray(rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:])

@@ -24,8 +24,9 @@ from shared.runtime.errors import TidegateError
 VERSION = 1
 # A reference with more objects per frame, or more frames, is not shared.
 MOST_OBJECTS, MOST_FRAMES = 50, 64
-# Larger entries are not read.
+# Larger entries are not read. A reference of more than its share is not shared.
 MOST_BYTES = 256 * 1024
+_MOST_REFERENCE_BYTES = MOST_BYTES // (MAX_REFERENCES + 1)
 # A reference may be this much later than the segment in the comparison: segments are not analysed in order.
 _AHEAD_S = 60.0
 # Deviations are stored in steps of this many levels of grey.
@@ -44,10 +45,13 @@ class BadScene(TidegateError):
 
 
 class _ReferenceFrame(msgspec.Struct, frozen=True, array_like=True):
+    """An array: a field at its end is ignored by replicas that do not know it, and may be missing in their entries."""
+
     since: float
     times: Annotated[float, Meta(ge=0, le=1)]
     picture: _Plane
     frames: Annotated[list[_Frame], Meta(min_length=1, max_length=MOST_FRAMES)]
+    doubted: _Frame = []
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -65,13 +69,16 @@ class _Version(msgspec.Struct, frozen=True):
 
 
 def encode(scene: Scene, fingerprint: str) -> bytes:
+    """Encode a scene that is not restless: `decode` accepts the entry."""
     references = [
-        _ReferenceFrame(one.since, one.times, _levels(one.picture), [list(frame) for frame in one.frames])
+        _ReferenceFrame(
+            one.since, one.times, _levels(one.picture), [list(frame) for frame in one.frames], list(one.doubted)
+        )
         for one in scene.references
-        if _is_small(one)
     ]
     steps = _levels(scene.noise.deviation / _STEP)
-    return msgspec.msgpack.encode(_Entry(VERSION, fingerprint, steps, scene.noise.pictures, references))
+    small = [one for one in references if _is_small(one)]
+    return msgspec.msgpack.encode(_Entry(VERSION, fingerprint, steps, scene.noise.pictures, small))
 
 
 def decode(data: bytes, fingerprint: str, now: float) -> Scene:
@@ -96,13 +103,17 @@ def decode(data: bytes, fingerprint: str, now: float) -> Scene:
         if not 0 <= reference.since <= now + _AHEAD_S:
             raise BadScene("a reference is from the future")
     references = tuple(
-        ReferenceFrame(one.since, _plane(one.picture), one.frames, one.times) for one in entry.references
+        ReferenceFrame(one.since, _plane(one.picture), one.frames, one.times, one.doubted) for one in entry.references
     )
     return Scene(Noise((deviation**2).astype(np.float32), entry.pictures), references)
 
 
-def _is_small(reference: ReferenceFrame) -> bool:
-    return len(reference.frames) <= MOST_FRAMES and all(len(frame) <= MOST_OBJECTS for frame in reference.frames)
+def _is_small(reference: _ReferenceFrame) -> bool:
+    return (
+        len(reference.frames) <= MOST_FRAMES
+        and all(len(frame) <= MOST_OBJECTS for frame in (*reference.frames, reference.doubted))
+        and len(msgspec.msgpack.encode(reference)) <= _MOST_REFERENCE_BYTES
+    )
 
 
 def _levels(plane: Floats) -> bytes:

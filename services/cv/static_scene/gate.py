@@ -103,9 +103,10 @@ class Gate:
         return has_news
 
     def may_share(self, key: SceneKey) -> bool:
-        """Whether there is a scene to share, and it is due."""
+        """Whether there is a scene to share, and it is due. No replica could use a restless one."""
         mine = self._of(key)
-        return bool(mine.scene.references) and _newest(mine.scene) - mine.shared >= WRITE_INTERVAL_S
+        is_useful = bool(mine.scene.references) and not mine.scene.is_restless
+        return is_useful and _newest(mine.scene) - mine.shared >= WRITE_INTERVAL_S
 
     def share(self, key: SceneKey) -> bytes:
         """Return the entry to write in place of the last adopted one."""

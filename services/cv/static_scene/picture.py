@@ -14,3 +14,5 @@ SHAPE = (SIZE[1], SIZE[0])
 # Grey, uint8 or, during computation, float32: SHAPE.
 Grey: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float32]
+# Whether something holds of each block: SHAPE.
+Blocks: TypeAlias = NDArray[np.bool_]

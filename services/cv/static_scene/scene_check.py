@@ -17,23 +17,28 @@ from shared.video.decode import FrameProbe
 CHECK_S = 1.0
 # A picture covers the rest of its segment, if that is at most this: the next segment begins with another.
 _SHORT_S = 1.5 * CHECK_S
+# Maximum seconds between two pictures that tell drops from a walker: a small one is a block further by then.
+MAX_STEP_S = 0.3
 
 
 class SceneCheck:
     """The check of one segment. watch: whether a full inference is due anyway. start: Unix seconds.
 
-    pictures: of the decoded frames. differs: whether one of the compared ones matches no reference.
+    pictures: of the decoded frames.
     """
 
     def __init__(self, known_scene: Scene, *, watch: bool, start: float, duration: float) -> None:
         self.pictures: list[Grey] = []
-        self.differs = False
         self.scene = known_scene
-        self._watch = watch
+        self._watch = watch or known_scene.is_restless
         self._start = start
         self._duration = duration
+        self._differs = False
         self._first: Match | None = None
+        # The match with blocks that differ, until a later picture shows that they were drops.
+        self._open: Match | None = None
         self._seen_to_end = False
+        self._offset = 0.0
         self._next = 0.0
 
     @property
@@ -41,17 +46,36 @@ class SceneCheck:
         return FrameProbe(SIZE, self._enough)
 
     @property
+    def differs(self) -> bool:
+        """Whether one of the compared pictures matches no reference."""
+        return self._differs or self._open is not None
+
+    @property
     def match(self) -> Match | None:
-        return None if self.differs or self._watch or not self._seen_to_end else self._first
+        if self.differs or self._watch or not self._seen_to_end or not self._first or not self._first.is_sure:
+            return None
+        return self._first
 
     def _enough(self, offset: float, grey: Grey) -> bool:
         self.pictures.append(grey)
-        if self.differs or offset < self._next:
-            return False
-        found = scene.find_match(self.scene, grey, self._start)
-        self._first = self._first or found
-        self.differs = found is None
-        # Frames may be slightly early or late.
-        self._next = offset + 0.9 * CHECK_S
-        self._seen_to_end = self._duration - offset <= _SHORT_S
+        step, self._offset = offset - self._offset, offset
+        if not self._differs:
+            if self._open:
+                self._differs = step > MAX_STEP_S
+                odd = scene.persistent(self.scene, self._open.reference, self._open.odd, grey)
+                self._open = self._open._replace(odd=odd)
+                self._close(offset)
+            elif offset >= self._next:
+                self._open = scene.find_match(self.scene, grey, self._start)
+                self._differs = self._open is None
+                self._first = self._first or self._open
+                self._close(offset)
         return self.match is not None
+
+    def _close(self, offset: float) -> None:
+        """End a comparison in which nothing differs any more."""
+        if self._open and not self._open.odd.any():
+            self._open = None
+            # Frames may be slightly early or late.
+            self._next = offset + 0.9 * CHECK_S
+            self._seen_to_end = self._duration - offset <= _SHORT_S

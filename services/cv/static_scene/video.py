@@ -36,11 +36,17 @@ from shared.worker import Message
 SEGMENTS = Counter("tidegate_static_scene_segments_total", "segments of a static scene, published without inference")
 IMAGES = Counter("tidegate_static_scene_images_total", "images of such segments that skipped inference")
 AGAIN = Counter("tidegate_static_scene_backfills_total", "such segments that are backfilled, as the next one has news")
+RESTLESS = Counter(
+    "tidegate_static_scene_restless_segments_total",
+    "segments analysed in full, as too much of their picture changes by itself",
+)
 REFUSED = Counter("tidegate_static_scene_bad_entries_total", "entries of the bucket scenes that can't be used")
 
 # Number of remembered segments per camera, to know whether the previous one was analysed here.
 _REMEMBERED = 4
 _MOST_CAMERAS = 2000
+# Wanted frames per second of a segment that is judged once more: drops have left by the next one.
+_FPS = 5.0
 
 
 class Watched(NamedTuple):
@@ -81,6 +87,7 @@ class StaticScenes:
         self._gate = Gate(watch_s)
         self._shared = SharedScenes(client.jetstream())
         self._results: dict[str, deque[_Result]] = {}
+        self._restless: set[str] = set()
         self._following: set[asyncio.Task[None]] = set()
         self._log = logger("static_scene")
 
@@ -106,6 +113,8 @@ class StaticScenes:
             IMAGES.inc(images)
             return
         self._remember(watched, is_unchanged=False)
+        if watched.check.scene.is_restless:
+            self._report_restless(watched.key.camera)
         task = asyncio.create_task(self._follow(watched, frames))
         self._following.add(task)
         task.add_done_callback(self._followed)
@@ -144,7 +153,7 @@ class StaticScenes:
         check = SceneCheck(watched.check.scene, watch=False, start=start, duration=head.duration)
         try:
             await self._decoder.decode(
-                head, found.payload, lambda _: None, fps=1.0, size=SIZE, frames=head.frames, probe=check.probe
+                head, found.payload, lambda _: None, fps=_FPS, size=SIZE, frames=head.frames, probe=check.probe
             )
         except (BadSegment, OverBudget):
             return False
@@ -164,6 +173,15 @@ class StaticScenes:
         except BadScene as e:
             REFUSED.inc()
             self._log.warning("a shared scene is not used, and learned again", camera=key.camera, reason=str(e))
+
+    def _report_restless(self, camera: str) -> None:
+        """Count a segment of a restless scene; log its camera once."""
+        RESTLESS.inc()
+        if camera not in self._restless and len(self._restless) < _MOST_CAMERAS:
+            self._restless.add(camera)
+            self._log.warning(
+                "too much of a camera's picture changes by itself: each segment is analysed in full", camera=camera
+            )
 
     def _remember(self, watched: Watched, *, is_unchanged: bool) -> None:
         results = self._results.pop(watched.key.camera, None) or deque(maxlen=_REMEMBERED)

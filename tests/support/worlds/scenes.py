@@ -40,5 +40,5 @@ def twice(state: Scene) -> Scene:
     """The state after a second sight of its last reference frame, so that it can be shared."""
     if state.last is None:
         return state
-    match = scene.Match(state.last, np.zeros(SHAPE, np.float32))
+    match = scene.Match(state.last, np.zeros(SHAPE, np.float32), np.zeros(SHAPE, bool), True)
     return scene.record_match(state, match)
