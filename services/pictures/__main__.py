@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.util import find_spec
 
 from nats.aio.client import Client
 
@@ -10,6 +11,11 @@ from services.pictures.keeper import Keeper
 from services.pictures.settings import PicturesSettings
 from shared.runtime.telemetry import Health
 from shared.service import process
+
+with process.needing("pictures"):
+    # Its decoding process imports it. Here it would only take memory.
+    if find_spec("numpy") is None:
+        raise ModuleNotFoundError(name="numpy")
 
 
 async def run(settings: PicturesSettings, client: Client, health: Health, stop: asyncio.Event) -> None:

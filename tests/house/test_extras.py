@@ -24,7 +24,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_reports_its_missing_extra_in_one_sentence(service: str, base: Path) -> None:
     done = python(base, "-m", f"services.{service}")
-    remedy = re.escape(install.command(service))
+    remedy = re.escape(install.command(*catalog.find(service).extras))
     assert re.fullmatch(rf"{service}: \w+ is not installed: {remedy}\n", done.stderr)
     assert (done.returncode, done.stdout) == (2, "")
 

@@ -166,10 +166,14 @@ def merge(ours: Scene, theirs: Scene) -> Scene:
             continue
         near = found.reference
         older, newer = (reference, near) if near.since >= reference.since else (near, reference)
-        newer = msgspec.structs.replace(_doubting(newer, older), times=max(near.times, reference.times))
+        merged = msgspec.structs.replace(_doubting(newer, older), times=max(near.times, reference.times))
+        if near is scene.last and newer is near:
+            # One full inference stays one: a block that it took for noise may hide the difference of the pictures.
+            scene = msgspec.structs.replace(scene, last=merged)
+            continue
         references = tuple(one for one in scene.references if one is not near)
         last = None if scene.last is near else scene.last
-        scene = Scene(scene.noise, _most_used((*references, newer)), last)
+        scene = Scene(scene.noise, _most_used((*references, merged)), last)
     return scene
 
 

@@ -94,6 +94,8 @@ class _Camera:
     st.dictionaries(st.integers(1, 4), st.floats(-0.6, 0.6), max_size=2),
     st.integers(0, 2),
 )
+# A replica's first look at the person misses him, and its second one comes after a merge with an empty scene.
+@example(seed=0, misses=[True, *[False] * 8], deals=[0, 1, *[0] * 6], light={}, delay=0)
 # Sights with another reference end the doubt of the first.
 @example(seed=0, misses=[True, False, True], deals=[0], light={1: 0.5}, delay=2)
 def test_a_standing_person_is_never_absent_for_two_segments_of_a_replica(
