@@ -39,6 +39,7 @@ from tests.support.recorded import (
     CAPTION_BYTES,
     CATALOGUE,
     CATALOGUE_BYTES,
+    FORMER_SCENE_BYTES,
     FOUND,
     FOUND_BYTES,
     INGEST_USAGE,
@@ -149,7 +150,10 @@ def test_scenes_stay_the_same() -> None:
     assert scene.noise.pictures == 8.5
     assert (reference.since, reference.times) == (1000.5, 0.25)
     assert (reference.picture == 7).all()
-    assert reference.frames == [[DetectedObject(label="person", score=0.5, box=BOX)]]
+    person = DetectedObject(label="person", score=0.5, box=BOX)
+    assert (reference.frames, reference.doubted) == ([[person]], [person])
+    [former] = entry.decode(FORMER_SCENE_BYTES, "ssd/5", now=1000.5).references
+    assert (former.frames, former.doubted) == ([[person]], [])
     assert entry.encode(scene, "ssd/5") == SCENE_BYTES
 
 
