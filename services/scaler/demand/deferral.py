@@ -24,7 +24,9 @@ class DeferralBudget:
         self._loss_budget = loss_budget
         self._defer_limit = defer_limit
         self._wanted = self._deferred = self._never = self._segments = 0.0
-        self._last: tuple[float, float, float, float, int] | None = None
+        self._last: tuple[float, float, float, float] | None = None
+        # The last known count of deferred segments.
+        self._ever: int | None = None
         self.is_reported = False
 
     @property
@@ -51,18 +53,17 @@ class DeferralBudget:
     def observe(self, o: Observation) -> None:
         """Record the workers' counters. Those of a new observer are another observer's: differences mean nothing."""
         last, self._last = self._last, None
+        before, self._ever = self._ever, o.deferred.ever if o.deferred else self._ever
         if o.fleet is None:
             return
         self.is_reported = o.fleet.wanted is not None and o.fleet.analysed is not None
         if o.fleet.wanted is None or o.fleet.analysed is None:
             return
-        ever = o.deferred.ever if o.deferred else 0
-        self._last = (o.time, o.fleet.wanted, o.fleet.analysed, o.fleet.never, ever)
+        self._last = (o.time, o.fleet.wanted, o.fleet.analysed, o.fleet.never)
         if last is None or o.is_new_observer or o.time <= last[0]:
             return
-        passed, wanted, analysed, never, segments = (
-            max(0.0, new - old) for new, old in zip(self._last, last, strict=True)
-        )
+        passed, wanted, analysed, never = (max(0.0, new - old) for new, old in zip(self._last, last, strict=True))
+        segments = max(0, self._ever - before) if self._ever is not None and before is not None else 0
         fade = math.exp(-passed / HOUR_S / MEMORY_H)
         self._wanted = self._wanted * fade + wanted
         self._deferred = self._deferred * fade + max(0.0, wanted - analysed)

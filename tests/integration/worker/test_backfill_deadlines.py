@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
+from services.scaler.demand.deferral import DeferralBudget
 from services.scaler.demand.expiry import BackfillDeadlines
 from services.scaler.demand.observation import DeferredSegments, Observation, Workers, faster
 from services.scaler.demand.parameters import DemandSettings
@@ -126,6 +127,22 @@ def test_deferred_segments_within_the_budget_request_no_replica() -> None:
     assert due(15) == 0
     assert due(16) == pytest.approx(1, abs=0.1)
     assert due(16, never=40.0) == pytest.approx(11, abs=0.1)
+
+
+@pytest.mark.parametrize("unknown", [{0}, {1}, {0, 1}])
+def test_segments_of_before_a_gap_do_not_grow_the_budget(unknown: set[int]) -> None:
+    """The scaler knows the count of deferred segments later than its first heartbeats, or not for a while."""
+    budget = DeferralBudget(0.06, 1.0)
+    for n in range(4):
+        fleet = Workers(
+            ready=1, loading=0, processed=0, working_s=0, wanted=1000.0 * n, analysed=900.0 * n
+        )  # fmt: skip
+        put_off = DeferredSegments(ever=50_000 + 25 * n, waiting=0, retention_s=600)
+        deferred = None if n in unknown else put_off
+        o = Observation(time=5.0 * n, arrived=0, pending=0, in_flight=0, fleet=fleet, deferred=deferred)
+        budget.observe(o)
+    # 180 frames may be lost, of segments that miss four each.
+    assert 0 < budget.spare_segments <= 45.1
 
 
 def test_keys_of_the_last_release_are_accepted_with_a_warning() -> None:
