@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import subprocess
@@ -13,10 +14,12 @@ from nats.aio.client import Client
 
 from services.ingest.cutting.piece import Piece
 from shared.contract import names
+from shared.contract.events import Alert
 from tests.support.processes.command_line import COMMAND, tidegate_on
 from tests.support.video.video_world import pixels, publish, seconds
 from tests.support.waiting import patience_s
 from tests.support.worlds.pictures_world import alert_of, alerted, all_handled, keeping
+from tidegate.commands.alert import newest
 from tidegate.local.server import NatsServer
 
 __all__ = ["seconds"]
@@ -36,6 +39,8 @@ async def test_an_alert_has_its_picture_until_that_is_erased(
         await all_handled(admin)
     listed = await tidegate_on(server, "alert", "list", "--json", cwd=tmp_path)
     assert [json.loads(line)["incident"] for line in listed.stdout.splitlines()] == ["fence.a1.1", "fence.a1.2"]
+    (last,) = await newest(admin, names.event(Alert.kind, "*"), alert.start - dt.timedelta(hours=1), most=1)
+    assert last.incident == "fence.a1.2"
     plain = await tidegate_on(server, "alert", "list", "--camera", "cam", cwd=tmp_path)
     assert [line.split("\t")[1:] for line in plain.stdout.splitlines()] == [
         ["cam", "fence", "warning", f"fence.a1.{n}"] for n in (1, 2)

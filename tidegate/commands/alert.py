@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import deque
 from pathlib import Path
 
 import click
@@ -51,7 +52,7 @@ def list_alerts(data: Path | None, camera: str | None, since: str, as_json: bool
     Of one camera:          tidegate alert list --camera lobby --since 2h
     For a script:           tidegate alert list --json
 
-    Alerts are stored for a week. At most 1000 are listed.
+    Alerts are stored for a week. The newest 1000 are listed.
     """
     begin = instant("--since", since, now_here())
     subject = names.event(Alert.kind, names.check_camera(camera) if camera else "*")
@@ -59,28 +60,31 @@ def list_alerts(data: Path | None, camera: str | None, since: str, as_json: bool
 
 
 async def _list(client: Client, subject: str, since: dt.datetime, *, as_json: bool) -> None:
-    found = await waited_for(_read(client, subject, since), "reading alerts")
+    found = await waited_for(newest(client, subject, since), "reading alerts")
     if as_json:
         for one in found:
             echo_json(msgspec.json.decode(encode(one)))
         return
     now = now_here()
+    if len(found) == MOST:
+        echo(f"these are the newest {MOST:,} alerts: give --camera, or a later --since", err=True)
     rows = [(clock(one.start, now), one.camera, one.rule, one.severity, one.incident) for one in found]
     records.show(screen(), FIELDS, rows, "no alerts in this time: see 'tidegate rules --help'")
 
 
-async def _read(client: Client, subject: str, since: dt.datetime) -> list[Alert]:
-    found: list[Alert] = []
+async def newest(client: Client, subject: str, since: dt.datetime, most: int = MOST) -> list[Alert]:
+    """Return the newest alerts on a subject since a time, the oldest first."""
+    found: deque[Alert] = deque(maxlen=most)
     async with Log(client, names.ALERTS) as log:
         batch = await log.since(subject, since)
-        while batch and len(found) < MOST:
+        while batch:
             for stored in batch:
                 try:
                     found.append(decode(stored.data, Alert, stored.subject))
                 except BadMessage:  # not from a service
                     continue
             batch = await log.read(subject, batch[-1].seq + 1)
-    return found[:MOST]
+    return list(found)
 
 
 @alert.command("picture")
