@@ -26,7 +26,7 @@ class CodedFrame(NamedTuple):
 async def fetch(js: JetStreamContext, alert: Incident) -> CodedFrame:
     """Return the frame that an alert's snapshot names.
 
-    Raises Expired if MEDIA has it no longer, BadSegment for what is no segment of this camera, nats.errors.Error or
+    Raises Expired if MEDIA has it no longer, BadSegment if it is no segment of this camera, nats.errors.Error or
     TimeoutError if the server does not answer.
     """
     snapshot = alert.snapshot

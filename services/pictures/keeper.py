@@ -129,7 +129,7 @@ class Keeper:
             await self._again(delivery, str(e) or type(e).__name__)
             self._tell(f"pictures can't be stored: {e}")
         except Exception as e:
-            self._log.exception("an alert could not be worked on", subject=delivery.subject)
+            self._log.exception("an alert could not be processed", subject=delivery.subject)
             await self._again(delivery, repr(e))
         else:
             metrics.PICTURES.labels(outcome).inc()

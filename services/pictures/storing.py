@@ -42,7 +42,7 @@ class Store:
     async def store(self, alert: Incident, heads: Mapping[str, str], age_s: float) -> Outcome:
         """Make and store the picture of an alert. heads: of its message. age_s: its age in EVENTS.
 
-        Raises Unread if the camera's masks can't be read, BadSegment for what is no segment, Refusal if it can't be
+        Raises Unread if the camera's masks can't be read, BadSegment if it is no segment, Refusal if it can't be
         decoded; Full, Unstorable or BusError if it can't be stored; nats.errors.Error or TimeoutError if the server
         does not answer.
         """

@@ -132,10 +132,10 @@ class TopologySettings(msgspec.Struct, frozen=True, kw_only=True):
     events_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of events kept in EVENTS")] = 10 * GB
     dlq_max_bytes: Annotated[int, Meta(gt=0, le=MOST, description="bytes of dead letters kept in DLQ")] = 2 * GB
     pictures_max_bytes: Annotated[
-        int, Meta(gt=0, le=MOST, description="bytes of alerts' pictures kept in PICTURES")
+        int, Meta(gt=0, le=MOST, description="maximum bytes of alerts' pictures in PICTURES")
     ] = GB
     pictures_max_age_s: Annotated[
-        float, Meta(gt=0, le=MOST_AGE_S, description="seconds that an alert's picture is kept in PICTURES")
+        float, Meta(gt=0, le=MOST_AGE_S, description="seconds that PICTURES stores an alert's picture")
     ] = EVENTS_MAX_AGE_S
     vlm_max_msgs: Annotated[int, Meta(gt=0, le=MOST, description="verifications that may wait in VLM")] = 100_000
     vlm_max_asks: Annotated[int, Meta(gt=0, le=MOST, description="questions that may wait in ASKS")] = 1000

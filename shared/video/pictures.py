@@ -37,7 +37,7 @@ _BOX_COLOUR = (255, 200, 0)
 
 # JPEGs are written at this quality, of libavcodec's scale from 2, the best, to 31.
 _QUALITY = 4
-# For a JPEG with a limit of bytes: what is tried before the picture is made smaller, and its least side.
+# For a JPEG with a limit of bytes: the qualities to try before a smaller size, and the least side.
 _LOWER_QUALITIES = (7, 12)
 _SMALLEST = 16
 
