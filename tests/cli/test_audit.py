@@ -26,7 +26,7 @@ from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.audit import keep, run
 from tidegate.audit.arrivals import WorkerMeasurements
-from tidegate.audit.candidates import DEMAND, IN_FORCE, LAG, STATIC, Candidate, bases, candidates, lags
+from tidegate.audit.candidates import DEGRADABLE, DEMAND, IN_FORCE, LAG, STATIC, Candidate, bases, candidates, lags
 from tidegate.audit.costs import Costs, Row, audit, best, busiest, simulate
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
 from tidegate.cluster.checks import scaling
@@ -171,8 +171,10 @@ def test_a_row_equals_the_simulation_of_its_file(service: str, tmp_path: Path) -
     costs = audit(bases(service), trace, LOAD, BUDGETS)
     assert costs.simulated is trace
     names_of = [row.name for row in costs.rows]
-    bending = ["demand, bends 0", "demand, bends 0.05"] if service != "vlm" else []
-    assert names_of == ["static peak", "KEDA default", "lag", "demand", *bending, "bound"]
+    static, bending = [], []
+    if service != "vlm":
+        static, bending = ["static, bends"], ["demand, bends 0", "demand, bends 0.05"]
+    assert names_of == ["static peak", *static, "KEDA default", "lag", "demand", *bending, "bound"]
     assert costs.chosen.candidate
     file = tmp_path / "scaled.yaml"
     file.write_text(costs.chosen.candidate.text)
@@ -185,6 +187,27 @@ def test_a_row_equals_the_simulation_of_its_file(service: str, tmp_path: Path) -
     document["spec"] |= {"minReplicaCount": 7, "maxReplicaCount": 7}
     more = simulate(replace(costs.chosen.candidate, text=yaml.safe_dump(document)), trace, LOAD)
     assert more.peak_replicas == 7 and more.replica_hours > 7 * 3 * 0.99
+
+
+def test_the_smallest_static_fleet_that_degrades_is_tried() -> None:
+    """Bursts are much shorter than a cold start: a small fleet that degrades meets them, and backfills afterwards."""
+    rates = np.tile(np.repeat([1.0, 10.0], [540, 60]), 18)
+    trace = Trace("bursts", 1.0, np.random.default_rng(1).poisson(rates).astype(np.int64))
+    workload = replace(LOAD, cold_start_s=300.0, max_replicas=20)
+    costs = audit(bases("cv"), trace, workload, (0.02,), kinds=(DEMAND, DEGRADABLE))
+    row = costs.rows[1]
+    assert (row.name, row.label) == ("static, bends", "static, degrades") and row.candidate
+    bounds = parse(row.candidate.text).spec
+    assert bounds.min_replica_count == bounds.max_replica_count == row.result.peak_replicas
+    assert row.result.peak_replicas < costs.rows[0].result.peak_replicas
+    assert row.result.window_attainment >= 0.99 and round(row.result.never_share, 3) <= 0.02
+    document = yaml.safe_load(row.candidate.text)
+    document["spec"] |= {
+        "minReplicaCount": bounds.min_replica_count - 1,
+        "maxReplicaCount": bounds.min_replica_count - 1,
+    }
+    less = simulate(replace(row.candidate, text=yaml.safe_dump(document)), trace, workload)
+    assert less.window_attainment < 0.99 or round(less.never_share, 3) > 0.02
 
 
 def test_a_foreign_service_is_refused() -> None:
@@ -207,6 +230,12 @@ def test_the_cheapest_that_serves_enough_is_recommended(found: list[tuple[float,
         assert chosen[1] >= least and chosen[0] == min(hours for hours, _ in enough)
     else:
         assert chosen[1] == max(served for _, served in found)
+
+
+def test_a_way_that_loses_more_frames_than_stated_is_not_recommended() -> None:
+    cheap, dear = replace(outcome(10, 1.0), never_share=0.033), replace(outcome(20, 1.0), never_share=0.0204)
+    assert best([cheap, dear], 0.99, loss=0.02) == 1
+    assert best([cheap, dear], 0.99, loss=0.05) == 0
 
 
 def test_a_payer_sees_cost_saving_and_service_of_what_runs_and_what_is_recommended() -> None:
@@ -280,7 +309,7 @@ async def test_an_audit_of_hours_states_that_it_cannot_show_days_or_weeks(server
     found = json.loads(done.stdout)
     assert found["arrivals"] == sum(counts) and found["cold_start_s"] == 120 and found["service_rate"] == 2
     ways = found["ways"]
-    assert set(ways) == {"static peak", "KEDA default", "lag", "demand", "demand, bends 0.03", "bound"}
+    assert set(ways) == {"static peak", "KEDA default", "lag", "demand", "demand, bends 0.03", "static, bends", "bound"}
     for way in ways.values():
         assert way["cost_30d"] == pytest.approx(2 * way["gpu_hours_30d"])
     assert parse(found["scaled_object"]).name == "tidegate-cv" and found["recommended"] in ways

@@ -29,6 +29,7 @@ Document = dict[str, Any]
 
 STATIC, KEDA_DEFAULT, LAG, DEMAND = "static peak", "KEDA default", "lag", "demand"
 DEGRADABLE = f"{DEMAND}, bends"
+STATIC_DEGRADABLE = "static, bends"
 # Policies to compare with a static fleet for the peak.
 KINDS = (KEDA_DEFAULT, LAG, DEMAND, DEGRADABLE)
 # Search space of the lag policy: lagThreshold as a share of the messages that a replica clears within the latency
@@ -111,6 +112,13 @@ def candidates(base: Bases, trace: Trace, load: Workload, budgets: Sequence[floa
             for b in budgets
         ]
     return result
+
+
+def degradable_static(base: Bases, load: Workload, replicas: int, budget: float) -> Candidate:
+    """Return a static fleet whose workers defer frames: its demand trigger has these replicas as both bounds."""
+    bounds = msgspec.structs.replace(load, min_replicas=replicas, max_replicas=replicas)
+    document = _demand(base, bounds, budget=budget)
+    return _candidate(STATIC_DEGRADABLE, f"{replicas} replicas at all times", document, degradable=True)
 
 
 def lags(base: Bases, load: Workload) -> list[Candidate]:

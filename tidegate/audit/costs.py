@@ -22,15 +22,17 @@ from tidegate.audit.candidates import (
     KINDS,
     LAG,
     STATIC,
+    STATIC_DEGRADABLE,
     Bases,
     Candidate,
     candidates,
+    degradable_static,
     lags,
 )
 from tidegate.audit.pattern import DAY_S
 from tidegate.keda.scaledobject import parse
 from tidegate.local.scaling import scaled_objects
-from tidegate.simulation.compare import initial
+from tidegate.simulation.compare import initial, peak
 from tidegate.simulation.engine import Policy, Result, Workload, run, worker_pool
 from tidegate.simulation.oracle import run_oracle
 from tidegate.simulation.policies import KedaDemand, KedaLag
@@ -59,13 +61,15 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def label(self) -> str:
         """Its name on screen; `name` is its key in JSON."""
-        return self.name.replace(DEGRADABLE, f"{DEMAND}, degrades") if self.candidate else "oracle"
+        if not self.candidate:
+            return "oracle"
+        return self.name.replace(DEGRADABLE, f"{DEMAND}, degrades").replace(STATIC_DEGRADABLE, "static, degrades")
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """simulated: the part of the trace behind the rows. first_day: its offset in the trace, in days. chosen: the
-    recommended row: the cheapest that serves the share `enough` of the minutes, else the one that serves most. others:
-    candidates that were simulated but can't be recommended.
+    recommended row: the cheapest that serves the share `enough` of the minutes and loses the share `loss` of the frames
+    at most, else the one that serves most. others: candidates that were simulated but can't be recommended.
     """
 
     simulated: Trace
@@ -74,6 +78,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     others: list[Row] = []
     chosen: Row
     enough: float
+    loss: float = 1.0
 
     def a_month(self, row: Row) -> float:
         """Return replica-hours per thirty days."""
@@ -88,7 +93,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     def runner_up(self) -> Row | None:
         """What would be recommended without the recommended row."""
         rest = [row for row in self.rows if row.candidate and row is not self.chosen]
-        return rest[best([row.result for row in rest], self.enough)] if rest else None
+        return rest[best([row.result for row in rest], self.enough, self.loss)] if rest else None
 
     def saved(self, row: Row) -> float:
         """Return the replica-hours per thirty days that it saves; below 0 if it costs more."""
@@ -108,7 +113,8 @@ def audit(
     tell: Callable[[str], None] = lambda text: None,
     done: Callable[[float], None] = lambda share: None,
 ) -> Costs:
-    """Simulate every candidate. enough: the share of minutes that has to be served. kinds: policies to compare with the
+    """Simulate every candidate. budgets: values of lossBudget; the largest is the share of frames that may be lost.
+    enough: the share of minutes that has to be served. kinds: policies to compare with the
     static fleet. extra: candidates that are never recommended. pool: simulating processes; None starts one for each
     core. tell: receives the current step. done: receives the finished share.
     """
@@ -120,15 +126,11 @@ def audit(
         count = len(trials) + bool(points) + len(extra)
         meter = _ProgressMeter(day.duration_s * len(points) + simulated.duration_s * (count + 1), done)
         if points:
-            tell(f"tuning the rule by lag, {len(points)} settings")
-
-            def report_tuning(n: int) -> None:
-                meter.advance(day.duration_s)
-                tell(f"tuning the rule by lag, setting {n} of {len(points)}")
-
-            tuning = _results(pool, points, day, load, report_tuning)
-            trials.insert(1 + (trials[1:2] != [] and trials[1].kind == KEDA_DEFAULT), points[best(tuning, enough)])
+            lag = _tuned(pool, points, day, load, enough, meter, tell)
+            trials.insert(1 + (trials[1:2] != [] and trials[1].kind == KEDA_DEFAULT), lag)
         oracle = pool.submit(run_oracle, simulated, load, initial=initial(simulated, load))
+        has_static = base.put_off is not None and DEGRADABLE in kinds and budgets
+        static = pool.submit(_least_static, base, simulated, load, max(budgets), enough) if has_static else None
 
         def report_progress(n: int) -> None:
             meter.advance(simulated.duration_s)
@@ -137,11 +139,17 @@ def audit(
         results = _results(pool, [*trials, *extra], simulated, load, report_progress)
         tell("computing the oracle")
         rows = [Row(c, result) for c, result in zip(trials, results, strict=False)]
+        if static:
+            tell("searching the smallest fleet that degrades")
+            rows.insert(1, static.result())
         others = [Row(c, result) for c, result in zip(extra, results[len(trials) :], strict=True)]
-        chosen = rows[best([row.result for row in rows], enough)]
+        loss = max(budgets, default=1.0)
+        chosen = rows[best([row.result for row in rows], enough, loss)]
         rows.append(Row(None, oracle.result()))
         done(1.0)
-    return Costs(simulated=simulated, first_day=first_day, rows=rows, others=others, chosen=chosen, enough=enough)
+    return Costs(
+        simulated=simulated, first_day=first_day, rows=rows, others=others, chosen=chosen, enough=enough, loss=loss
+    )
 
 
 class _ProgressMeter:
@@ -155,6 +163,25 @@ class _ProgressMeter:
         self._tell(self._done / self._all)
 
 
+def _tuned(
+    pool: Executor,
+    points: Sequence[Candidate],
+    day: Trace,
+    load: Workload,
+    enough: float,
+    meter: _ProgressMeter,
+    tell: Callable[[str], None],
+) -> Candidate:
+    """Return the best of the rule by lag's settings on a day."""
+    tell(f"tuning the rule by lag, {len(points)} settings")
+
+    def report(n: int) -> None:
+        meter.advance(day.duration_s)
+        tell(f"tuning the rule by lag, setting {n} of {len(points)}")
+
+    return points[best(_results(pool, points, day, load, report), enough)]
+
+
 def _results(
     pool: Executor, trials: Sequence[Candidate], trace: Trace, load: Workload, report_progress: Callable[[int], None]
 ) -> list[Result]:
@@ -165,6 +192,27 @@ def _results(
         results[jobs[job]] = job.result()
         report_progress(n)
     return [results[i] for i in range(len(trials))]
+
+
+def _least_static(base: Bases, trace: Trace, load: Workload, budget: float, enough: float) -> Row:
+    """Return the smallest static fleet with degradable work that serves the minutes and loses no more frames."""
+    low, high = 1, peak(trace, load)
+    found: dict[int, Row] = {}
+
+    def row(replicas: int) -> Row:
+        if replicas not in found:
+            candidate = degradable_static(base, load, replicas, budget)
+            found[replicas] = Row(candidate, simulate(candidate, trace, load))
+        return found[replicas]
+
+    while low < high:
+        middle = (low + high) // 2
+        result = row(middle).result
+        if result.window_attainment >= enough and round(result.never_share, 3) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return row(low)
 
 
 def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
@@ -183,11 +231,11 @@ def simulate(candidate: Candidate, trace: Trace, load: Workload) -> Result:
     return run(policy, trace, load, initial=initial(trace, load))
 
 
-def best(results: Sequence[Result], enough: float = ENOUGH) -> int:
-    """Return the index of the recommended result: see `Costs`."""
+def best(results: Sequence[Result], enough: float = ENOUGH, loss: float = 1.0) -> int:
+    """Return the index of the recommended result: see `Costs`. Shares of lost frames are compared as they are shown."""
 
     def rank(result: Result) -> tuple[bool, float]:
-        is_missed = result.window_attainment < enough
+        is_missed = result.window_attainment < enough or round(result.never_share, 3) > loss
         return is_missed, -result.window_attainment if is_missed else result.replica_hours
 
     return min(range(len(results)), key=lambda i: rank(results[i]))

@@ -17,7 +17,14 @@ from tidegate.simulation.trace import Floats, Trace
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {STATIC: "#9aa5b1", KEDA_DEFAULT: "#c2410c", LAG: "#d1495b", DEMAND: "#00798c", ORACLE: "#5a8f29"}
+COLOURS = {
+    STATIC: "#9aa5b1",
+    "static": "#64748b",
+    KEDA_DEFAULT: "#c2410c",
+    LAG: "#d1495b",
+    DEMAND: "#00798c",
+    ORACLE: "#5a8f29",
+}
 # Columns of the line. More columns turn a fluctuating line into a solid block.
 BINS = 480
 

@@ -197,9 +197,10 @@ def chosen(costs: Costs, price: float | None) -> Iterator[str]:
     money = f", {saved * price:,.0f}," if price else ""
     less = f"; that saves {saved:,.0f}{money} against {what}, which costs {costs.a_month(against):,.0f}"
     yield f"recommended: {row.label} ({row.candidate.settings}): {cost}" + (less if saved > 0 else "")
+    lost = f" and never analyses {costs.loss:.1%} of the frames at most" if costs.loss < 1 else ""
     yield (
-        f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target, or else the one that "
-        "serves most"
+        f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target{lost}, or else the "
+        "one that serves most"
     )
     if row.candidate.degradable:
         yield (
