@@ -68,8 +68,8 @@ def without_scaler(scaled: ScaledObject) -> None:
         "load",
         "a replica for",
         "after 5, 10, 40 min",
-        "put off",
-        "made good",
+        "deferred",
+        "backfilled",
         "p99",
         "hours",
     )
@@ -90,7 +90,7 @@ def without_scaler(scaled: ScaledObject) -> None:
 
 
 def surges(scaled: ScaledObject) -> None:
-    table = Table("most replicas", "cold start", "surge", "put off", *(f"a replica for {s:.0%}" for s in SHARES[1:]))
+    table = Table("most replicas", "cold start", "surge", "deferred", *(f"a replica for {s:.0%}" for s in SHARES[1:]))
     for most in (8, 40):
         for cold_start_s in (60.0, 300.0):
             for times in (4.0, 8.0, 16.0):

@@ -43,6 +43,7 @@ from services.scaler.live import metadata
 from services.scaler.live.metadata import DemandQuery
 from shared.client.rates import quantile
 from shared.contract import names
+from shared.contract.topology import TopologySettings
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
 from shared.runtime import telemetry
@@ -369,7 +370,13 @@ def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Pol
     query = metadata.parse_url(trigger.url)
     assert isinstance(query, DemandQuery)
     return KedaDemand(
-        form, scaled, query.settings, observe_s=EVERY_S, first_observation_s=seed / SEEDS * EVERY_S, first_s=first_poll
+        form,
+        scaled,
+        query.settings,
+        retention_s=TopologySettings().media_max_age_s,
+        observe_s=EVERY_S,
+        first_observation_s=seed / SEEDS * EVERY_S,
+        first_s=first_poll,
     )
 
 
@@ -414,7 +421,7 @@ def show(pair: Pair) -> None:
     out.print(
         f"\n[bold]{pair.form}[/]: {real.tally.segments} segments in {real.seconds:.0f} s; load average {before:.1f} "
         f"before and {after:.1f} after\n"
-        f"measured of a worker: {real.rate.per_s:.2f} segments a second over {real.rate.seconds:.0f} s of full hands, "
+        f"a saturated worker: {real.rate.per_s:.2f} segments a second over {real.rate.seconds:.0f} s, "
         f"variation {real.service_cv:.2f}, cold starts {starts} s;\n"
         f"it decodes for {real.decode_s:.2f} s before, beside the device's work: of that the simulator knows nothing"
     )
@@ -476,13 +483,13 @@ def draw(pairs: Sequence[Pair], path: Path) -> None:
             (real.timeline, f"real: {real.replica_seconds:.0f} replica-seconds", {"color": "#00798c", "linewidth": 2}),
             (
                 simulated.timeline,
-                f"simulated, the one in the middle: {simulated.replica_hours * 3600:.0f}",
+                f"simulated, the median run: {simulated.replica_hours * 3600:.0f}",
                 {"color": "#d1495b", "linestyle": "--"},
             ),
         ):
             steps = np.array([*timeline, (max(last, timeline[-1][0]), timeline[-1][1])])
             middle.step(steps[:, 0], steps[:, 1], where="post", label=name, **style)
-        middle.set_ylabel("replicas asked for")
+        middle.set_ylabel("replicas requested")
         middle.legend(loc="upper left", fontsize=8)
         points = np.array(real.latencies)
         if len(points):
@@ -503,7 +510,7 @@ def draw(pairs: Sequence[Pair], path: Path) -> None:
 async def main(forms: Sequence[str], pace: Pace) -> None:
     rate, cold_start_s = await calibrate(pace)
     out.print(
-        f"a worker does {rate.per_s:.2f} segments a second and can work {cold_start_s:.1f} s after it was asked for; "
+        f"a worker does {rate.per_s:.2f} segments a second and can work {cold_start_s:.1f} s after its request; "
         f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     pairs = []

@@ -53,7 +53,7 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
         _replicas(axes, trace, load, result, edges, unit_s)
     for axes in panels.flat[len(results) :]:
         axes.set_visible(False)
-    label = "replicas: grey, kept busy by what arrives; line, asked for"
+    label = "replicas: grey, kept busy by what arrives; line, requested"
     # The axis cuts off extreme overshoot, so that the other panels stay readable.
     if peaks := [r.peak_replicas for r in results if r.name in ("static_peak", "demand", "clairvoyant")]:
         panels[0, 0].set_ylim(0, 2 * max(peaks))
@@ -66,7 +66,7 @@ def draw(path: Path, trace: Trace, load: Workload, results: Sequence[Result]) ->
     if degraded:
         deferred = [(r.name, 1.0 - _share(1.0 - r.deferred_by_minute, BINS)) for r in degraded]
         shares = ", ".join(f"{r.backfilled / r.deferred:.0%}" for r in degraded)
-        title = f"share of segments looked at in part, later in full where replicas were idle: {shares}"
+        title = f"share of segments with deferred frames, backfilled where replicas were idle: {shares}"
         _strips(rows[1], trace, deferred, title, "Blues", unit, unit_s)
     figure.savefig(path, dpi=110)
     plt.close(figure)

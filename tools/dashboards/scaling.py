@@ -31,9 +31,9 @@ def _follows(service: str) -> Row:
     deployment = f'{_OURS}, deployment="tidegate-{service}"'
     hpa = f'{_OURS}, horizontalpodautoscaler="keda-hpa-tidegate-{service}"'
     replicas = graph(
-        "Replicas: what the load needs, what is asked for, what is ready",
+        "Replicas: what the load needs, what is requested, what is ready",
         (gauge("tidegate_demand", by="consumer", where=f'{of}, term="replicas"'), "demand, {{consumer}}"),
-        (f"max(kube_deployment_spec_replicas{{{deployment}}})", "asked for"),
+        (f"max(kube_deployment_spec_replicas{{{deployment}}})", "requested"),
         (gauge("tidegate_replicas", where=of), "requested, by tidegate up"),
         (f"max(kube_deployment_status_replicas_ready{{{deployment}}})", "ready"),
         (f"max(kube_horizontalpodautoscaler_spec_max_replicas{{{hpa}}})", "at most"),

@@ -83,7 +83,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"{self.arrival_rate:.2f} messages a second arrive, with a dispersion of {self.dispersion:.1f} "
             "(1 is chance alone); "
-            f"{self.forecast_rate:.2f} are expected and {self.planned_rate:.2f} planned for when a replica asked for "
+            f"{self.forecast_rate:.2f} are expected and {self.planned_rate:.2f} planned for when a replica requested "
             f"now is ready ({self.forecaster})",
             (f"one busy replica does {each}" if self.measured else f"not yet measured, a busy replica may do {each}")
             + f": arrivals call for {self.arrival_replicas:.2f}",

@@ -24,15 +24,24 @@ from tests.support.processes.echo_service import Job, head, letters, publish
 from tests.support.video.footage import make
 from tests.support.waiting import LONGEST_S, patience_s, until
 from tests.support.worlds.backfill import LOW, firsts, revisions, stored
-from tests.support.worlds.bending_worker import NOW, Bending, bending, busy, counted, frames_never, settled, two_beats
+from tests.support.worlds.degradable_worker import (
+    NOW,
+    DegradableEcho,
+    busy,
+    counted,
+    degradable_worker,
+    frames_never,
+    settled,
+    two_beats,
+)
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
 
 async def test_deferred_segments_are_backfilled_when_idle(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, ["low a", "b", "low c"])
-    service, before = Bending(), counted("done")
-    async with bending(server, service):
+    service, before = DegradableEcho(), counted("done")
+    async with degradable_worker(server, service):
         await settled(admin)
     first = await firsts(admin)
     assert {id: event.segment.seq for id, event in first.items()} == {f"cv/echo/MEDIA/{n}": n for n in seqs}
@@ -50,8 +59,8 @@ async def test_deferred_segments_are_backfilled_when_idle(server: NatsServer, ad
 async def test_a_backfill_has_the_segment_of_the_first_delivery(server: NatsServer, admin: Client) -> None:
     """Data, headers, subject, stream and sequence, and the age in the store."""
     (seq,) = await publish(admin, ["low"])
-    service = Bending()
-    async with bending(server, service):
+    service = DegradableEcho()
+    async with degradable_worker(server, service):
         await settled(admin)
     (again,) = service.again
     assert (again.data, again.subject, again.stream, again.seq) == (b"low", "media.lobby", "MEDIA", seq)
@@ -72,7 +81,7 @@ async def test_the_job_is_stored_before_the_event_and_both_before_the_acknowledg
         await admin.subscribe(subject, cb=heard)
     await admin.flush()
     await publish(admin, ["low"])
-    async with bending(server, Bending()):
+    async with degradable_worker(server, DegradableEcho()):
         await settled(admin)
     assert reports[:3] == ["jobs", "events", "ack"]
 
@@ -89,8 +98,8 @@ async def test_nothing_is_backfilled_while_urgent_work_is_in_flight(server: Nats
 
 async def test_urgent_work_waits_for_at_most_one_segment(server: NatsServer, admin: Client) -> None:
     """The device has one of ten deferred segments; urgent work that comes then is next."""
-    service = Bending(infer_s=0.3)
-    async with bending(server, service, threads=3):
+    service = DegradableEcho(infer_s=0.3)
+    async with degradable_worker(server, service, threads=3):
         await publish(admin, [f"low {n}" for n in range(10)])
         await until(lambda: any(text.startswith("all of") for batch in service.batches for text in batch))
         await publish(admin, ["urgent"], first=10)
@@ -102,14 +111,14 @@ async def test_urgent_work_waits_for_at_most_one_segment(server: NatsServer, adm
 
 async def test_backfill_counts_in_no_scaling_rate(server: NatsServer, admin: Client) -> None:
     beats = await admin.subscribe("scale.cv.>")
-    service = Bending(infer_s=0.2)
+    service = DegradableEcho(infer_s=0.2)
 
     async def last_beat() -> WorkerStats:
         while beats.pending_msgs:
             await beats.next_msg()
         return stats.decode((await beats.next_msg(timeout=patience_s())).data)
 
-    async with bending(server, service):
+    async with degradable_worker(server, service):
         await publish(admin, ["low a", "low b", "low c"])
         await settled(admin)
         await last_beat()
@@ -125,7 +134,7 @@ async def test_a_backfill_job_without_room_does_not_delay_its_event(server: Nats
     config = (await js.stream_info("BACKFILL")).config
     await js.update_stream(config.evolve(max_bytes=1))
     seqs = await publish(admin, ["low a", "b"])
-    async with bending(server, Bending()):
+    async with degradable_worker(server, DegradableEcho()):
         await settled(admin)
     qualities = {event.segment.seq: event.quality for event in (await firsts(admin)).values()}
     assert qualities == {seqs[0]: LOW, seqs[1]: None}
@@ -142,7 +151,7 @@ async def test_a_drain_returns_its_jobs_immediately(server: NatsServer, admin: C
     config.ack_wait = 3000.0
     await js.add_consumer("BACKFILL", config)
     await publish(admin, [f"low {n}" for n in range(4)])
-    slow = Bending()
+    slow = DegradableEcho()
     begun = asyncio.Event()
     whole = slow.prepare
 
@@ -153,22 +162,22 @@ async def test_a_drain_returns_its_jobs_immediately(server: NatsServer, admin: C
         return await whole(message)
 
     slow.prepare = prepare  # type: ignore[method-assign]
-    async with bending(server, slow) as stop:
+    async with degradable_worker(server, slow) as stop:
         await asyncio.wait_for(begun.wait(), patience_s())
         stop.set()
-    async with bending(server, Bending()):
+    async with degradable_worker(server, DegradableEcho()):
         await settled(admin)
     assert Counter(r.lost for r in await revisions(admin)) == {None: 4}
 
 
 async def test_a_replay_of_a_dead_letter_has_the_ids_of_the_original(server: NatsServer, admin: Client) -> None:
     (seq,) = await publish(admin, ["low"])
-    async with bending(server, Bending(fail=lambda text, tries: BadMessage("a bug of ours"))):
+    async with degradable_worker(server, DegradableEcho(fail=lambda text, tries: BadMessage("a bug of ours"))):
         await settled(admin)
     (letter,) = await letters(admin)
     await admin.jetstream().delete_msg("MEDIA", seq)
-    service = Bending()
-    async with bending(server, service):
+    service = DegradableEcho()
+    async with degradable_worker(server, service):
         again = await dlq.replay(admin, letter)
         await settled(admin)
     assert list(await firsts(admin)) == [f"cv/echo/MEDIA/{seq}"]
@@ -181,10 +190,10 @@ async def test_the_first_stored_event_stands(server: NatsServer, admin: Client) 
     js = admin.jetstream()
     (seq,) = await publish(admin, ["low"])
     id = f"cv/echo/MEDIA/{seq}"
-    async with bending(server, Bending()):
+    async with degradable_worker(server, DegradableEcho()):
         await settled(admin)
     await js.publish(names.media("lobby"), b"low", headers=head(0) | {"Replay-Of": f"MEDIA/{seq}", "Nats-Msg-Id": "r"})
-    async with bending(server, Bending()):
+    async with degradable_worker(server, DegradableEcho()):
         await settled(admin)
     assert list(await firsts(admin)) == [id]
     assert [r.revises for r in await revisions(admin)] == [id]

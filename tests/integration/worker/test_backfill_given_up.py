@@ -12,11 +12,11 @@ from shared.runtime.errors import BadSegment, Expired
 from tests.support.processes.echo_service import letters, publish
 from tests.support.waiting import until
 from tests.support.worlds.backfill import revisions
-from tests.support.worlds.bending_worker import (
+from tests.support.worlds.degradable_worker import (
     TUNING,
-    Bending,
-    bending,
+    DegradableEcho,
     busy,
+    degradable_worker,
     first_of,
     frames_never,
     put_off,
@@ -51,9 +51,9 @@ async def test_an_undecodable_backfill_is_reported_lost_without_a_dead_letter(
     server: NatsServer, admin: Client, fails: str
 ) -> None:
     error = {"in decoding": BadSegment("half a file"), "for what it is decoded from": Expired("its GOP is gone")}[fails]
-    service = Bending(fail=lambda text, tries: error if tries > 1 else None)
+    service = DegradableEcho(fail=lambda text, tries: error if tries > 1 else None)
     await publish(admin, ["low"])
-    async with bending(server, service):
+    async with degradable_worker(server, service):
         await settled(admin)
     (lost,) = await revisions(admin)
     assert lost.lost == {"in decoding": "unreadable", "for what it is decoded from": "expired"}[fails]
@@ -61,9 +61,9 @@ async def test_an_undecodable_backfill_is_reported_lost_without_a_dead_letter(
 
 
 async def test_a_failing_backfill_job_is_retried_and_finally_lost(server: NatsServer, admin: Client) -> None:
-    flaky = Bending(fail=lambda text, tries: OSError("not yet") if tries in (2, 3) else None)
+    flaky = DegradableEcho(fail=lambda text, tries: OSError("not yet") if tries in (2, 3) else None)
     await publish(admin, ["low"])
-    async with bending(server, flaky):
+    async with degradable_worker(server, flaky):
         await settled(admin)
         (good,) = await revisions(admin)
     assert good.lost is None
@@ -76,8 +76,8 @@ async def test_a_suspect_job_is_abandoned(server: NatsServer, admin: Client) -> 
     sub = await admin.jetstream().pull_subscribe_bind("cv-backfill", "BACKFILL")
     for _ in range(4):
         await (await sub.fetch(1))[0].nak()
-    service = Bending()
-    async with bending(server, service):
+    service = DegradableEcho()
+    async with degradable_worker(server, service):
         await settled(admin)
     (lost,) = await revisions(admin)
     assert (lost.lost, service.again) == ("unreadable", [])
@@ -105,7 +105,7 @@ async def test_a_stream_that_stays_empty_counts_as_empty(server: NatsServer, adm
 
 async def test_an_invalid_job_is_dead_lettered(server: NatsServer, admin: Client) -> None:
     await admin.jetstream().publish("jobs.cv.backfill.lobby", b"{}")
-    async with bending(server, Bending()):
+    async with degradable_worker(server, DegradableEcho()):
         await settled(admin)
     (letter,) = await letters(admin)
     assert (letter.stream, letter.service) == ("BACKFILL", "cv") and "not what was put off" in letter.reason

@@ -59,7 +59,7 @@ class Plan:
         return both
 
 
-class Bending(Echo):
+class DegradableEcho(Echo):
     def __init__(self, plan: Plan) -> None:
         super().__init__(infer_s=0.01)
         self._plan = plan
@@ -95,7 +95,9 @@ async def main() -> None:
     InFlight.acknowledge = acknowledged  # type: ignore[method-assign, assignment]
     client = await bus.connect(load(BusSettings), "cv")
     settings = WorkerSettings(batch_size=2, hold=4)
-    worker = Worker(client, Bending(plan), settings, Health(), consumers=[("MEDIA", "cv")], backfill="cv-backfill")
+    worker = Worker(
+        client, DegradableEcho(plan), settings, Health(), consumers=[("MEDIA", "cv")], backfill="cv-backfill"
+    )
     await worker.run(asyncio.Event())
 
 

@@ -63,7 +63,7 @@ MACHINES = Limit(
     remedy="raise --max, or run 'tidegate workers' on another machine",
 )
 
-REPLICAS = Gauge("tidegate_replicas", "worker processes that are asked for", ["service"])
+REPLICAS = Gauge("tidegate_replicas", "requested worker processes", ["service"])
 SCALE_EVENTS = Counter(
     "tidegate_scale_events_total", "changes of the replica count, by direction", ["service", "direction"]
 )

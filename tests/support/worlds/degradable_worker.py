@@ -29,7 +29,7 @@ from tidegate.local.server import NatsServer
 TUNING = Tuning(quiet_s=0.05, spare_wait_s=0.2, poll_s=0.01, blind_s=1.0)
 
 
-class Bending(Echo):
+class DegradableEcho(Echo):
     """As Echo. It degrades messages that begin with `low`, except in their backfill."""
 
     def __init__(self, **fields: object) -> None:
@@ -49,7 +49,7 @@ class Bending(Echo):
 
 
 @contextlib.asynccontextmanager
-async def bending(
+async def degradable_worker(
     server: NatsServer, service: Echo, tuning: Tuning = TUNING, **settings: object
 ) -> AsyncIterator[asyncio.Event]:
     client = await bus.connect(server.settings("cv"), "cv")
@@ -81,7 +81,7 @@ def frames_never() -> float:
     return REGISTRY.get_sample_value("tidegate_frames_never_analysed_total", {"service": "cv"}) or 0.0
 
 
-class Gated(Bending):
+class Gated(DegradableEcho):
     """Its device waits for `gate` with urgent work; not for ever, because a failing test must end too."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ async def busy(server: NatsServer, admin: Client, tuning: Tuning = TUNING) -> As
     """A worker with urgent work on its device, and a deferred segment in flight; the segment's sequence."""
     service = Gated()
     (seq,) = await publish(admin, ["urgent"])
-    async with bending(server, service, tuning, batch_size=1):
+    async with degradable_worker(server, service, tuning, batch_size=1):
         await until(lambda: "urgent" in service.prepared)
         await put_off(admin, seq)
         while (await admin.jetstream().consumer_info("BACKFILL", "cv-backfill")).num_ack_pending != 1:
