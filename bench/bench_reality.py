@@ -375,7 +375,7 @@ def policy(form: str, scaled: ScaledObject, first_poll: float, seed: int) -> Pol
         query.settings,
         retention_s=TopologySettings().media_max_age_s,
         observe_s=EVERY_S,
-        first_observation_s=seed / SEEDS * EVERY_S,
+        first_observation_s=(seed / SEEDS - 1) * EVERY_S,
         first_s=first_poll,
     )
 

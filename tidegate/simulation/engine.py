@@ -208,18 +208,20 @@ def _unfinished(queue: SimulatedQueue) -> bool:
 def _view(queue: SimulatedQueue, load: Workload) -> ScalerView:
     seen = queue.snapshot()
     totals = queue.totals
-    is_elastic = load.elastic is not None
+    processed = totals.started - seen.segments
+    # Workers report their frames from the first processed segment on.
+    is_reported = load.elastic is not None and processed > 0
     return ScalerView(
         arrived=queue.arrived,
         pending=queue.pending,
         in_flight=int(seen.segments),
         replicas=queue.replicas,
         ready=seen.ready,
-        processed=totals.started - seen.segments,
+        processed=processed,
         working_s=totals.busy_s - seen.ahead_s,
-        work=totals.work - seen.work if is_elastic else None,
-        wanted=totals.started if is_elastic else None,
-        analysed=totals.sampled if is_elastic else None,
+        work=totals.work - seen.work if is_reported else None,
+        wanted=totals.started if is_reported else None,
+        analysed=totals.sampled if is_reported else None,
         backfilling_s=totals.backfilling_s - seen.backfilling_s,
         deferred_waiting=queue.deferred_waiting,
         deferred_ever=totals.deferred,
