@@ -10,6 +10,7 @@ import datetime as dt
 import time
 from collections import deque
 from collections.abc import Set
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,10 @@ from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
 
 EVERY_S = 1.0
+# The interval of polls that no page has requested: the history needs one for each of its steps.
+REST_S = STEP_S
+# A page that requests the state does so about once a second.
+WATCHED_S = 10.0
 EXPLAIN_S = 2.0
 # Retry interval while no scaler answers; after MISSED_S a scaler that once answered counts as missing.
 NO_SCALER_S = 10.0
@@ -72,6 +77,8 @@ class SystemMonitor:
         self._answered_at: float | None = None
         self._connection = client.stats["reconnects"]
         self._polled_at = self.since
+        self._requested_at = began
+        self._is_requested = asyncio.Event()
         self._sums = {name: _Sums(began, s) for name, s in self.bus.services.items()}
 
     async def run(self) -> None:
@@ -84,6 +91,8 @@ class SystemMonitor:
     def now(self, sees: Set[str] | None = None) -> Now:
         """Return the state for an asker who sees these cameras; None: all, and with them the services."""
         at, wall = time.monotonic(), _wall()
+        self._requested_at = at
+        self._is_requested.set()
         camera_states, sees_all = self.bus.camera_states, sees is None
         ids = [id for id in self._console.camera_ids if sees is None or id in sees]
         seen = camera_states.cameras({id: self._cameras.status(id) for id in ids}, at)
@@ -137,7 +146,16 @@ class SystemMonitor:
             self.bus.camera_states.forget_removed(self._console.camera_ids)
             for service in self.bus.services.values():
                 service.fleet.tick(time.monotonic())
-            await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
+            await self._rest(began, EVERY_S)
+
+    async def _rest(self, began: float, every_s: float) -> None:
+        """Wait until `every_s` after `began`; and until REST_S after it, while no page requests the state."""
+        await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
+        if began - self._requested_at > WATCHED_S:
+            self._is_requested.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, began + REST_S - time.monotonic())):
+                    await self._is_requested.wait()
 
     def _record_outage(self) -> None:
         lasts = bool(self.outages) and self.outages[-1].until is None
@@ -155,7 +173,7 @@ class SystemMonitor:
         """Send one request at a time: each needs its own subscription, and a connection has few."""
         services = [s for s in self.bus.services.values() if s.record.scaled_object or s.record.name == "ingest"]
         while True:
-            pause = EXPLAIN_S
+            began, pause = time.monotonic(), EXPLAIN_S
             for service in services:
                 if not self._client.is_connected:
                     break
@@ -166,7 +184,7 @@ class SystemMonitor:
                     pause = NO_SCALER_S
                     break
                 self._answered_at = service.reason_at = time.monotonic()
-            await asyncio.sleep(pause)
+            await self._rest(began, pause)
 
     async def _sample(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Polls JetStream once a second for each consumer's state and the age of its oldest waiting message."""
+"""Polls JetStream for each consumer's state and the age of its oldest waiting message."""
 
 from __future__ import annotations
 

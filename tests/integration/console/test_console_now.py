@@ -25,38 +25,16 @@ from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.ports import free_port
 from shared.runtime.tasks import end
-from tests.support.console.now import _send_for_ever, begun, say, status
+from tests.support.console.now import _send_for_ever, begun, of, poll_until, say, status
 from tests.support.console.people import add_camera, console_on
 from tests.support.processes.cv_worker import segment_head
 from tests.support.processes.echo_service import Echo, publish, settled, working
 from tests.support.servers import promql
 from tests.support.servers.aio_page import AioPage
 from tests.support.servers.prometheus_server import Prometheus
-from tests.support.waiting import LONGEST_S, patience_s
+from tests.support.waiting import LONGEST_S
 from tests.support.worlds.scalers import estimating
 from tidegate.local.server import NatsServer
-
-Answer = dict[str, Any]
-
-
-async def poll_until(client: httpx.AsyncClient, path: str, right: Callable[[Answer], object]) -> Answer:
-    """The first answer for which the condition holds. Raises TimeoutError."""
-    found: Answer = {}
-    try:
-        async with asyncio.timeout(patience_s()):
-            while True:
-                answer = await client.get(path)
-                assert answer.status_code == 200, answer.text
-                found = answer.json()
-                if right(found):
-                    return found
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        raise TimeoutError(str(found)[:3000]) from None
-
-
-def of(now: Answer, service: str) -> Answer:
-    return next((s for s in now["services"] if s["name"] == service), {})
 
 
 async def test_a_backlog_has_its_age_and_the_scalers_reason(server: NatsServer, admin: Client) -> None:
