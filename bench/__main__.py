@@ -15,7 +15,20 @@ from rich.console import Console
 
 from bench import record
 
-NAMES = ("ingest", "bus", "durability", "detector", "levels", "embed", "find", "analytics", "tracks", "vlm", "scaler")
+NAMES = (
+    "ingest",
+    "bus",
+    "durability",
+    "detector",
+    "levels",
+    "embed",
+    "find",
+    "analytics",
+    "tracks",
+    "vlm",
+    "scaler",
+    "rest",
+)
 
 
 def main(names: list[str]) -> None:
