@@ -14,6 +14,8 @@
 | `score` | incidents of both runs, side by side |
 | `synthetic` | synthetic scenes, one sort of disturbance each; without footage or a device |
 | `synthetic_bench` | the gate's work and misses on these, by sort |
+| `dashes` | encoded films of dashes between two keyframes |
+| `dashes_bench` | dashes found by the gate's setting and by packet sizes, and the CPU of checks |
 
 `__main__` prints the table.
 """

@@ -15,7 +15,7 @@ from services.cv.static_scene.entry import BadScene
 from services.cv.static_scene.gate import Gate, SceneKey
 from services.cv.static_scene.picture import Grey
 from services.cv.static_scene.scene import learn
-from services.cv.static_scene.scene_check import SceneCheck
+from services.cv.static_scene.scene_check import CHECK_S, SceneCheck
 from shared.contract.events import DetectedObject
 
 Frames = list[tuple[float, list[DetectedObject]]]
@@ -58,8 +58,9 @@ class _Store:
 
 
 class _Replica:
-    def __init__(self, store: _Store, watch_s: float, min_score: float) -> None:
+    def __init__(self, store: _Store, watch_s: float, min_score: float, check_s: float) -> None:
         self.gate = Gate(watch_s)
+        self._check_s = check_s
         self._store = store
         self._least = min_score
         self._results: list[tuple[float, AnalysedSegment, list[Grey]]] = []
@@ -71,14 +72,16 @@ class _Replica:
         if gate.must_read(_CAMERA, now):
             self._adopt(now)
         watch = gate.is_full_inference_due(_CAMERA, now, segment.duration)
-        check = SceneCheck(gate.scene(_CAMERA), watch=watch, start=now, duration=segment.duration)
+        check = SceneCheck(
+            gate.scene(_CAMERA), watch=watch, start=now, duration=segment.duration, check_s=self._check_s
+        )
         for (offset, _), picture in zip(segment.frames, small, strict=True):
             if check.probe.enough(offset, picture):
                 break
         if check.match is None:
             self._results.append((now + _RESULT_S, segment, small))
             frames = [above(objects, self._least) for _, objects in segment.frames]
-            return None, check.differs and learn(gate.scene(_CAMERA), small, now, frames)[1]
+            return None, check.begins_differently and learn(gate.scene(_CAMERA), small, now, frames)[1]
         gate.record_match(_CAMERA, check.match)
         return check.match.reference.frames, False
 
@@ -109,12 +112,12 @@ def full(segment: AnalysedSegment, min_score: float) -> Frames:
 
 
 def run_gate(
-    film: Film, replicas: int, *, watch_s: float, min_score: float, seed: int = 0
+    film: Film, replicas: int, *, watch_s: float, min_score: float, seed: int = 0, check_s: float = CHECK_S
 ) -> tuple[list[SegmentResult], _Store]:
-    """Return the result of each segment. min_score: of reported objects."""
+    """Return the result of each segment. min_score: of reported objects. check_s: as CV_STATIC_SCENE_CHECK_S."""
     rng = np.random.default_rng((seed, replicas))
     store = _Store()
-    team = [_Replica(store, watch_s, min_score) for _ in range(replicas)]
+    team = [_Replica(store, watch_s, min_score, check_s) for _ in range(replicas)]
     results: list[SegmentResult] = []
     was_static = False
     for n, (segment, small) in enumerate(zip(film.segments, film.small, strict=True)):

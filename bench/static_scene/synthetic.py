@@ -88,6 +88,19 @@ def render(case: Case, minutes: float) -> tuple[Film, Truth]:
     return Film(segments, small, [], count), truth
 
 
+def backdrop(case: Case) -> Callable[[float], _Picture]:
+    """Return the picture without visitors, by the frame's number at FPS."""
+    rng = np.random.default_rng((case.seed, sum(map(ord, case.sort))))
+    disturb, ground = _SORTS[case.sort](case, rng), _ground(case, rng)
+
+    def at(k: float) -> _Picture:
+        picture = ground.copy()
+        disturb(picture, k)
+        return picture
+
+    return at
+
+
 def _plan(case: Case, count: int, rng: np.random.Generator) -> list[_Visit]:
     """Return visits at random times after half a minute, one at a time."""
     slots = np.linspace(30 * FPS, count, case.visits + 1)
@@ -132,7 +145,7 @@ def _small(picture: _Picture, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.rint(means + rng.normal(0, 0.8, SHAPE)).clip(0, 255).astype(np.uint8)
 
 
-_Disturb: TypeAlias = Callable[[_Picture, int], None]
+_Disturb: TypeAlias = Callable[[_Picture, float], None]
 
 
 def _none(case: Case, rng: np.random.Generator) -> _Disturb:
@@ -147,7 +160,7 @@ def _shade(case: Case, rng: np.random.Generator) -> _Disturb:
     width = int(case.amount * _WIDTH)
     phase = rng.uniform(0, 6.28, 4)
 
-    def disturb(picture: _Picture, k: int) -> None:
+    def disturb(picture: _Picture, k: float) -> None:
         t = k / FPS
         gust = 0.55 + 0.45 * np.sin(t / 9 + phase[0])
         dx = int(20 * gust * np.sin(1.9 * t + phase[1]) + 8 * np.sin(4.3 * t + phase[2])) + 40
@@ -161,7 +174,7 @@ def _shade(case: Case, rng: np.random.Generator) -> _Disturb:
 def _rain(case: Case, rng: np.random.Generator) -> _Disturb:
     """Streaks of a pixel's width. amount: their number per frame."""
 
-    def disturb(picture: _Picture, k: int) -> None:
+    def disturb(picture: _Picture, k: float) -> None:
         for _ in range(rng.poisson(case.amount)):
             x, y, length = rng.integers(_WIDTH), rng.integers(_HEIGHT), rng.integers(8, 28)
             picture[y : y + length, x : x + 1 + int(rng.random() < 0.2)] += rng.uniform(30, 90)
@@ -176,7 +189,7 @@ def _snow(case: Case, rng: np.random.Generator) -> _Disturb:
     x, y = rng.uniform(0, _WIDTH, count), rng.uniform(0, _HEIGHT, count)
     drift = rng.normal(0, 3, count)
 
-    def disturb(picture: _Picture, k: int) -> None:
+    def disturb(picture: _Picture, k: float) -> None:
         for n in range(count):
             # 0.2 s: a distant flake falls by 3 blocks, a near one by 20.
             left, top = int(x[n] + k * drift[n]) % _WIDTH, int(y[n] + k * (12 + 68 * near[n])) % _HEIGHT
@@ -190,7 +203,7 @@ def _sparkle(case: Case, rng: np.random.Generator) -> _Disturb:
     """Glints on water, in a region of 20x12 blocks. amount: their number per frame."""
     left, top = int(rng.uniform(0, 0.6) * _WIDTH), int(rng.uniform(0.3, 0.7) * _HEIGHT)
 
-    def disturb(picture: _Picture, k: int) -> None:
+    def disturb(picture: _Picture, k: float) -> None:
         for _ in range(rng.poisson(case.amount)):
             x, y = left + rng.integers(20 * PIXELS), top + rng.integers(12 * PIXELS)
             picture[y : y + 3, x : x + 3] += rng.uniform(40, 150)
@@ -205,7 +218,7 @@ def _screen(case: Case, rng: np.random.Generator) -> _Disturb:
     left, top = int(rng.uniform(0.05, 0.7) * _WIDTH), int(rng.uniform(0.05, 0.3) * _HEIGHT)
     state: dict[str, Any] = {"until": -1, "content": None}
 
-    def disturb(picture: _Picture, k: int) -> None:
+    def disturb(picture: _Picture, k: float) -> None:
         if k >= state["until"]:
             rough = rng.uniform(10, 245) + rng.normal(0, 40, (-(-height // 8), -(-width // 8)))
             state["content"] = np.kron(rough, np.ones((8, 8)))[:height, :width].clip(0, 255)

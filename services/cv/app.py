@@ -13,6 +13,10 @@ def attach(service: CvService, client: Client, settings: CvSettings) -> CvServic
     """Attach what the settings turn on; return the service."""
     if settings.cv_static_scene_refresh_s:
         service.skip = StaticScenes(
-            client, service.segments, model=service.model, watch_s=settings.cv_static_scene_refresh_s
+            client,
+            service.segments,
+            model=service.model,
+            watch_s=settings.cv_static_scene_refresh_s,
+            check_s=settings.cv_static_scene_check_s,
         )
     return service

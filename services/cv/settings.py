@@ -50,6 +50,15 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
             "skipping",
         ),
     ] = 10.0
+    cv_static_scene_check_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="below 1, the analysed frames of a static scene are compared until at most these seconds of "
+            "the segment are left; 1 compares one frame a second",
+        ),
+    ] = 1.0
     cv_batch_size: Annotated[
         int, Meta(ge=1, le=1024, description="images in a batch, at most: frames, and their tiles")
     ] = 8

@@ -13,10 +13,12 @@ from services.cv.static_scene.picture import SIZE, Grey
 from services.cv.static_scene.scene import Match, Scene
 from shared.video.decode import FrameProbe
 
-# Maximum seconds between compared pictures: a quicker visitor passes unseen in between.
+# Default of the maximum seconds between compared pictures: a quicker visitor passes unseen in between.
 CHECK_S = 1.0
-# A picture covers the rest of its segment, if that is at most this: the next segment begins with another.
+# By default, a picture covers the rest of its segment, if that is at most this: the next segment begins with another.
 _SHORT_S = 1.5 * CHECK_S
+# A segment's duration is rounded to milliseconds, its frames' offsets are not.
+_ROUNDING_S = 0.01
 # Maximum seconds between two pictures that tell drops from a walker: a small one is a block further by then.
 MAX_STEP_S = 0.3
 
@@ -24,19 +26,25 @@ MAX_STEP_S = 0.3
 class SceneCheck:
     """The check of one segment. watch: whether a full inference is due anyway. start: Unix seconds.
 
-    pictures: of the decoded frames.
+    check_s: below CHECK_S, each wanted frame is compared until at most these seconds are left. pictures: of the decoded
+    frames.
     """
 
-    def __init__(self, known_scene: Scene, *, watch: bool, start: float, duration: float) -> None:
+    def __init__(
+        self, known_scene: Scene, *, watch: bool, start: float, duration: float, check_s: float = CHECK_S
+    ) -> None:
         self.pictures: list[Grey] = []
         self.scene = known_scene
         self._watch = watch or known_scene.is_restless
         self._start = start
         self._duration = duration
+        self._compares_all = check_s < CHECK_S
+        self._rest_s = check_s + _ROUNDING_S if self._compares_all else _SHORT_S
         self._differs = False
         self._first: Match | None = None
         # The match with blocks that differ, until a later picture shows that they were drops.
         self._open: Match | None = None
+        self._persists = False
         self._seen_to_end = False
         self._offset = 0.0
         self._next = 0.0
@@ -47,14 +55,20 @@ class SceneCheck:
 
     @property
     def differs(self) -> bool:
-        """Whether one of the compared pictures matches no reference."""
-        return self._differs or self._open is not None
+        """Whether one of the compared pictures matches no reference. Drops in the last one alone are no difference."""
+        return self._differs or (self._open is not None and (self._first is None or self._persists))
+
+    @property
+    def begins_differently(self) -> bool:
+        """Whether the first picture matches no reference, so that the news may be of the previous segment."""
+        return self.differs and self._first is None
 
     @property
     def match(self) -> Match | None:
-        if self.differs or self._watch or not self._seen_to_end or not self._first or not self._first.is_sure:
+        if self.differs or self._watch or not self._first or not self._first.is_sure:
             return None
-        return self._first
+        # Few wanted frames may leave more to the end: a full inference would see no more than them.
+        return self._first if self._seen_to_end or self._compares_all else None
 
     def _enough(self, offset: float, grey: Grey) -> bool:
         self.pictures.append(grey)
@@ -63,19 +77,18 @@ class SceneCheck:
             if self._open:
                 self._differs = step > MAX_STEP_S
                 odd = scene.persistent(self.scene, self._open.reference, self._open.odd, grey)
-                self._open = self._open._replace(odd=odd)
+                self._open, self._persists = self._open._replace(odd=odd), True
                 self._close(offset)
-            elif offset >= self._next:
+            if not self._open and not self._differs and offset >= self._next:
                 self._open = scene.find_match(self.scene, grey, self._start)
-                self._differs = self._open is None
-                self._first = self._first or self._open
+                self._differs, self._persists = self._open is None, False
                 self._close(offset)
-        return self.match is not None
+        return self._seen_to_end and self.match is not None
 
     def _close(self, offset: float) -> None:
         """End a comparison in which nothing differs any more."""
         if self._open and not self._open.odd.any():
-            self._open = None
+            self._first, self._open = self._first or self._open, None
             # Frames may be slightly early or late.
-            self._next = offset + 0.9 * CHECK_S
-            self._seen_to_end = self._duration - offset <= _SHORT_S
+            self._next = offset if self._compares_all else offset + 0.9 * CHECK_S
+            self._seen_to_end = self._duration - offset <= self._rest_s

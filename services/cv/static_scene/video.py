@@ -22,7 +22,7 @@ from services.cv.static_scene.earlier import Earlier
 from services.cv.static_scene.entry import BadScene
 from services.cv.static_scene.gate import Gate, SceneKey
 from services.cv.static_scene.picture import SIZE
-from services.cv.static_scene.scene import Match
+from services.cv.static_scene.scene import Match, Scene
 from services.cv.static_scene.scene_check import SceneCheck
 from services.cv.static_scene.shared_scenes import SharedScenes
 from shared.contract.events import DetectedObject
@@ -77,14 +77,15 @@ class _Result(NamedTuple):
 
 class StaticScenes:
     """One per process, used in its event loop. watch_s: the interval of full inferences of a camera, in seconds of its
-    time. model: of the detector.
+    time. check_s: as of SceneCheck. model: of the detector.
     """
 
-    def __init__(self, client: Client, decoder: SegmentDecoder, *, model: str, watch_s: float) -> None:
+    def __init__(self, client: Client, decoder: SegmentDecoder, *, model: str, watch_s: float, check_s: float) -> None:
         self._client = client
         self._model = model
         self._decoder = decoder
         self._gate = Gate(watch_s)
+        self._check_s = check_s
         self._shared = SharedScenes(client.jetstream())
         self._results: dict[str, deque[_Result]] = {}
         self._restless: set[str] = set()
@@ -98,7 +99,7 @@ class StaticScenes:
             entry = await self._shared.read(key.camera)
             self._adopt(key, entry.data if entry else None, start)
         watch = self._gate.is_full_inference_due(key, start, head.duration)
-        check = SceneCheck(self._gate.scene(key), watch=watch, start=start, duration=head.duration)
+        check = self._check(self._gate.scene(key), head, watch=watch)
         return Watched(key, Earlier(head, message.seq, message.origin, b""), check)
 
     def record_result(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
@@ -125,7 +126,7 @@ class StaticScenes:
         if not pictures or not frames:
             return
         has_news = self._gate.learn(watched.key, pictures, watched.start, frames)
-        may_be_late = has_news and watched.check.differs
+        may_be_late = has_news and watched.check.begins_differently
         if may_be_late and (before := await self._unchanged_before(watched)):
             AGAIN.inc(await deferring.defer(self._client, self._model, before))
         if self._gate.may_share(watched.key):
@@ -147,10 +148,10 @@ class StaticScenes:
 
     async def _was_unchanged(self, watched: Watched, found: Earlier) -> bool:
         """Whether another replica has likely published it as unchanged, judged by the scene until now."""
-        head, start = found.head, found.head.start.timestamp()
-        if self._gate.is_full_inference_due(watched.key, start, head.duration):
+        head = found.head
+        if self._gate.is_full_inference_due(watched.key, head.start.timestamp(), head.duration):
             return False
-        check = SceneCheck(watched.check.scene, watch=False, start=start, duration=head.duration)
+        check = self._check(watched.check.scene, head, watch=False)
         try:
             await self._decoder.decode(
                 head, found.payload, lambda _: None, fps=_FPS, size=SIZE, frames=head.frames, probe=check.probe
@@ -158,6 +159,10 @@ class StaticScenes:
         except (BadSegment, OverBudget):
             return False
         return check.match is not None
+
+    def _check(self, known_scene: Scene, head: Segment, *, watch: bool) -> SceneCheck:
+        start = head.start.timestamp()
+        return SceneCheck(known_scene, watch=watch, start=start, duration=head.duration, check_s=self._check_s)
 
     async def _share(self, key: SceneKey, start: float) -> None:
         entry = await self._shared.read(key.camera)

@@ -138,6 +138,22 @@ async def test_a_walker_is_seen_between_keyframes_four_seconds_apart(
     assert all(f.objects for event in found[23:] for f in event.frames)
 
 
+@pytest.mark.parametrize("check_s", [1.0, 0.25])
+async def test_a_dash_between_two_keyframes_is_seen_at_a_lower_setting(
+    server: NatsServer, admin: Client, tmp_path: Path, check_s: float
+) -> None:
+    """He is there for 0.8 s. By default he is missed."""
+    pieces = segments(tmp_path / "dash.mp4", 25, walks(20.1, 20.9))
+    async with cv(server, Squares(), cv_static_scene_check_s=check_s):
+        await send(admin, pieces)
+    found = await stored_detections(admin)
+    is_seen = check_s < 1
+    assert [bool(f.objects) for f in found[20].frames] == [False, *[is_seen] * 4]
+    assert (found[20].unchanged is None) == is_seen
+    # The setting costs decoding; the segments without him have no inference either way.
+    assert sum(event.unchanged is not None for event in found[10:20]) >= 8
+
+
 async def test_a_replica_uses_the_scene_of_another(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     """It defers the segment that the other replica reported unchanged."""
     pieces = segments(tmp_path / "walker.mp4", 30, walks(24.5, 30))
