@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from services.cv.static_scene import compare, noise
-from services.cv.static_scene.noise import Noise
-from services.cv.static_scene.picture import Blocks, Floats, Grey
 from shared.contract.events import Box, DetectedObject
+from shared.static_scene import compare, noise
+from shared.static_scene.noise import Noise
+from shared.static_scene.picture import Blocks, Floats, Grey
 
 _Frames: TypeAlias = Sequence[Sequence[DetectedObject]]
 

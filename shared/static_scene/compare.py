@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.cv.static_scene.picture import Blocks, Floats, Grey
+from shared.static_scene.picture import Blocks, Floats, Grey
 
 # Chosen on the scenes of `make bench-static-scene`.
 
