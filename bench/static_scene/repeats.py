@@ -50,8 +50,9 @@ class Request(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """computed: by the model, of `requests`. shown, missed: visits in the pictures, and those that no answer has. ghosts:
-    repeated answers about somebody where nobody is. seconds: of CPU.
+    """computed: by the model, of `requests`. shown, missed: visits in the pictures, and those that no answer has.
+
+    ghosts: repeated answers about somebody where nobody is. seconds: of CPU.
     """
 
     requests: int
@@ -78,7 +79,7 @@ def drawn(case: synthetic.Case, minutes: float) -> Scene:
 
 
 def filmed(case: cases.Case) -> Scene:
-    """Return a scene computed of real footage, encoded and decoded."""
+    """Return a scene of real footage, encoded and decoded."""
     who, count = films.plan_visits(case)
     visits = numbered([any(visit.at(k) for visit in who) for k in range(count)])
     found = Scene([], [])
