@@ -76,7 +76,9 @@ async def measure(
     url: str, tokens: int, count: int, turns: int, server: NatsServer, admin: Client
 ) -> dict[int, list[Turn]]:
     """Return the turns of each number of frames."""
-    whole = VlmSettings(vlm_url=url, vlm_batch_size=SLOTS, vlm_max_tokens=tokens, vlm_frames=FRAMES)
+    whole = VlmSettings(
+        vlm_url=url, vlm_batch_size=SLOTS, vlm_max_tokens=tokens, vlm_frames=FRAMES, vlm_static_scene_refresh_s=0
+    )
     levels = {FRAMES: whole} | {
         floor: msgspec.structs.replace(whole, vlm_frames_floor=floor, vlm_latency_target_s=TARGET_S) for floor in FLOORS
     }

@@ -7,6 +7,7 @@
 | `elastic` | graceful degradation: how much of a segment is analysed while capacity is short, and what that costs |
 | `bus` | NATS: connect, publish until acknowledged, pull, read, lease, ask and answer |
 | `video` | frames out of segments, and pictures out of frames |
+| `static_scene` | whether a small picture shows what an earlier one showed, and which answers of a model hold for it |
 | `recordings` | recorded files of a camera: their index by time, and their stores |
 | `client` | requests to a running system: cameras, rules, dead letters, tracks, explanations, moments, answers |
 | `models` | code that backends of models share |

@@ -152,6 +152,7 @@ def _embed(request: Request, here: Machine, pieces: Sequence[Piece], say: Say) -
             "EMBED_DEVICE": request.device,
             "EMBED_BATCH_SIZE": str(batch),
             "EMBED_THREADS": str(threads),
+            "EMBED_STATIC_SCENE_REFRESH_S": "0",
         }
 
     def hold(batch: int, threads: int) -> int:

@@ -21,9 +21,9 @@ from bench.static_scene import synthetic
 from bench.static_scene.encoding import RATES
 from bench.static_scene.films import FPS, AnalysedSegment, Film
 from bench.static_scene.synthetic import Case
-from services.cv.static_scene.picture import SHAPE, SIZE
 from services.ingest.cutting.piece import Piece
 from shared.contract.events import DetectedObject
+from shared.static_scene.picture import SHAPE, SIZE
 from shared.video.container import opened
 from shared.video.decode import FrameProbe, Image, decode
 from tidegate.demo import clips

@@ -13,10 +13,10 @@ import numpy as np
 from bench.static_scene.films import AnalysedSegment, Film
 from services.cv.static_scene.entry import BadScene
 from services.cv.static_scene.gate import Gate, SceneKey
-from services.cv.static_scene.picture import Grey
 from services.cv.static_scene.scene import learn
 from services.cv.static_scene.scene_check import CHECK_S, SceneCheck
 from shared.contract.events import DetectedObject
+from shared.static_scene.picture import Grey
 
 Frames = list[tuple[float, list[DetectedObject]]]
 

@@ -11,8 +11,8 @@ from bench.static_scene.encoding import RATES
 from bench.static_scene.films import FPS
 from bench.static_scene.scene import Disturbances
 from services.cv.detectors.openvino_ssd import SsdMobileNet
-from services.cv.static_scene.picture import SIZE
 from services.ingest.cutting.piece import Piece
+from shared.static_scene.picture import SIZE
 from shared.video.decode import FrameProbe, decode
 
 SECONDS = 20

@@ -25,9 +25,9 @@ from bench.static_scene.encoding import RATES
 from bench.static_scene.visits import Visit
 from services.cv import detectors
 from services.cv.detectors import Detector
-from services.cv.static_scene.picture import SIZE
 from services.ingest.cutting.piece import Piece
 from shared.contract.events import DetectedObject
+from shared.static_scene.picture import SIZE
 from shared.video.decode import FrameProbe, Image, decode
 
 FPS = 5.0

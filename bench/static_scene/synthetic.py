@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.static_scene.films import FPS, AnalysedSegment, Film
-from services.cv.static_scene.picture import SHAPE
 from shared.contract.events import Box, DetectedObject
+from shared.static_scene.picture import SHAPE
 
 PIXELS = 4
 _HEIGHT, _WIDTH = SHAPE[0] * PIXELS, SHAPE[1] * PIXELS

@@ -57,6 +57,15 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
     embed_min_crop: Annotated[
         int, Meta(ge=1, description="objects whose longer side has fewer pixels are left out")
     ] = 32
+    embed_static_scene_refresh_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="maximum seconds between full inferences on a static scene, of the camera's time; 0 disables "
+            "the reuse of vectors",
+        ),
+    ] = 10.0
     embed_batch_size: Annotated[int, Meta(ge=1, le=1024, description="images in a batch, at most")] = 8
     embed_batch_wait_ms: Annotated[float, Meta(ge=0, description="wait for a fuller batch, at most")] = 20.0
     embed_threads: Annotated[int, Meta(ge=1, le=64, description="decoding threads")] = 1

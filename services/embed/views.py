@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,6 +24,23 @@ from shared.models.vectors import Vectors, pack
 from shared.video.decode import Decoded, Image
 
 
+class Repeated(Protocol):
+    """The vectors of an earlier event. id: its `ce-id`."""
+
+    @property
+    def id(self) -> str: ...
+
+    def vectors(self, views: Sequence[View]) -> list[Vector]:
+        """Return the vectors of views with the same pictures."""
+
+
+class Check(Protocol):
+    """The check of one segment. repeated: None if it needs an inference."""
+
+    @property
+    def repeated(self) -> Repeated | None: ...
+
+
 class View(NamedTuple):
     """A picture. image: of the model's size. time: its frame's wall clock. object: of the crop, None for the frame."""
 
@@ -34,7 +51,10 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The pictures of one segment, and its data for the event. plan, decoded: see `worker.service.Degradable`."""
+    """The pictures of one segment, and its data for the event. plan, decoded: see `worker.service.Degradable`.
+
+    check: whether it needs an inference; None if it always does.
+    """
 
     camera: str
     segment: SegmentRef
@@ -43,10 +63,21 @@ class Views:
     views: list[View]
     plan: SamplingPlan | None = None
     decoded: DecodeWork | None = None
+    check: Check | None = None
 
     @property
     def weight(self) -> int:
-        return len(self.views)
+        return len(self.images)
+
+    @property
+    def repeated(self) -> Repeated | None:
+        """The earlier vectors that answer for it."""
+        return self.check.repeated if self.check else None
+
+    @property
+    def images(self) -> list[Image]:
+        """The model's inputs."""
+        return [] if self.repeated else [view.image for view in self.views]
 
 
 def views_of(head: Segment, decoded: Decoded) -> list[View]:

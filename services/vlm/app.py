@@ -31,7 +31,14 @@ async def work(settings: VlmSettings, client: Client, health: Health, stop: asyn
             return
         if worker is None:
             service = VlmService(client, model, settings, name=event_name(settings, model.name))
-            worker = Worker(client, service, settings.worker(), health, consumers=names.VLM_WORK)
+            worker = Worker(
+                client,
+                service,
+                settings.worker(),
+                health,
+                consumers=names.VLM_WORK,
+                extensions=service.extensions,
+            )
         over = asyncio.Event()
         watching = asyncio.create_task(_watch(stop, model, over))
         try:

@@ -17,6 +17,9 @@ FIRST_TOKEN = Histogram(
     "tidegate_vlm_first_token_seconds", "time from a request to its first token", ["kind"], buckets=LATENCY_BUCKETS
 )
 TOKENS = Counter("tidegate_vlm_tokens_total", "tokens: in, of questions and images; out, of answers", ["direction"])
+TOKENS_SAVED = Counter(
+    "tidegate_static_scene_tokens_total", "tokens of captions that were repeated, as nothing has changed"
+)
 REQUESTS = Counter("tidegate_vlm_requests_total", "requests to the endpoint, by how they ended", ["outcome"])
 UP = Gauge("tidegate_vlm_endpoint_up", "1 while the endpoint is well, 0 while it is left alone")
 WAITING = Gauge("tidegate_vlm_requests_waiting", "requests that wait in vLLM, as vLLM says")

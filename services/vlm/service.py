@@ -17,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-from services.vlm import metrics
+from services.vlm import kinds, metrics
 from services.vlm.endpoints import tracing
 from services.vlm.endpoints.chat import BrokenAnswer, Chat
 from services.vlm.endpoints.model import Model
@@ -29,15 +29,17 @@ from services.vlm.kinds.caption import Captions
 from services.vlm.kinds.summarize import Summaries
 from services.vlm.kinds.verify import Verdicts
 from services.vlm.settings import VlmSettings
+from services.vlm.static_scene import Check, StaticScenes
 from shared.bus import direct
 from shared.bus.log import Log
 from shared.contract import names
-from shared.contract.events import Caption, Cause, Seen, Timing, Usage, Verdict, VlmResult
+from shared.contract.events import Caption, Cause, Event, Seen, Timing, Usage, Verdict, VlmResult
 from shared.contract.work import jobs
 from shared.contract.work.jobs import Job
 from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.errors import BadSegment, TidegateError
 from shared.worker import AnsweredBefore, Message, result_id
+from shared.worker.extension import Extension
 
 # The maximum difference between the clocks of the servers that store jobs and events.
 CLOCKS_APART = dt.timedelta(minutes=1)
@@ -52,13 +54,14 @@ MAY_COME: tuple[Cause, ...] = ("expired", "no_video", "no_captions")
 class Task:
     """A job in flight. weight: every job counts as one, however large.
 
-    plan: the frames for the model; None if there is nothing to show.
+    plan: the frames for the model; None if there is nothing to show. check: whether a caption needs the model.
     """
 
     work: Work[Job]
     id: str
     message: Message
     plan: SamplingPlan | None
+    check: Check | None = None
     decoded: None = None  # the model takes the time, not the decoding
 
     @property
@@ -76,8 +79,19 @@ class Late(TidegateError):
     cause: Cause = "late"
 
 
+class Learning(Extension[Task]):
+    """Lets the static scenes learn from each stored caption."""
+
+    def __init__(self, scenes: StaticScenes) -> None:
+        self._scenes = scenes
+
+    def stored(self, prepared: Task, event: Event) -> None:
+        if prepared.check:
+            self._scenes.stored(prepared.check, event)
+
+
 class VlmService:
-    """See the module. model: its name in events and their ids."""
+    """See the module. model: its name in events and their ids. scenes: None if the model captions all stretches."""
 
     name = "vlm"
 
@@ -87,6 +101,8 @@ class VlmService:
         self._client = client
         self._model = model
         self._settings = settings
+        refresh_s = settings.vlm_static_scene_refresh_s
+        self._scenes = StaticScenes(refresh_s) if refresh_s else None
         self._kinds: dict[str, JobKind[Any]] = {
             jobs.Verify.kind: Verdicts(footage, settings),
             jobs.Check.kind: Verdicts(footage, settings),
@@ -95,6 +111,11 @@ class VlmService:
             jobs.Caption.kind: Captions(footage, settings),
         }
         self._verifying: dict[tuple[str, str], asyncio.Future[VlmResult]] = {}
+
+    @property
+    def extensions(self) -> list[Extension[Task]]:
+        """The worker's extensions that it needs."""
+        return [Learning(self._scenes)] if self._scenes else []
 
     async def prepare(self, message: Message) -> Task:
         """Return the job, and its input for the model.
@@ -122,7 +143,16 @@ class VlmService:
             stored = message.raw.metadata.timestamp
             start, end = getattr(job, "start", None) or stored, getattr(job, "end", None) or stored
             work = Work(job=job, start=start, end=end, cause=cause, reason=str(e))
-        return Task(work, id, message, None if work.cause else plan)
+        check = await self._check_scene(work, message)
+        plan = plan.without_inference() if check and check.repeated else plan
+        return Task(work, id, message, None if work.cause else plan, check)
+
+    async def _check_scene(self, work: Work[Job], message: Message) -> Check | None:
+        """Return whether a caption needs the model; None: it does, whatever it shows."""
+        job = work.job
+        if not self._scenes or not isinstance(job, jobs.Caption) or job.always or work.cause:
+            return None
+        return await self._scenes.check(job, work.frames, self.model, result_id(self, message))
 
     async def _check_unanswered(self, subject: str, message: Message) -> None:
         """Raise AnsweredBefore for a redelivered job whose event is stored: its acknowledgement was lost.
@@ -181,6 +211,8 @@ class VlmService:
         work, kind = task.work, self._kinds[task.work.job.kind]
         if work.cause:
             return kind.unanswered(work, self._base(task, work.cause, work.reason))
+        if task.check and (repeated := task.check.repeated):
+            return kinds.event(Caption, self._base(task), text=repeated.text, same_as=repeated.id)
         chat = Chat(self._model, self._settings, kind=work.job.kind, span=task.message.span)
         try:
             await self._check_wanted(work.job, task.message)
@@ -210,6 +242,8 @@ class VlmService:
     def event(self, message: Message, prepared: Task, result: VlmResult) -> VlmResult:
         kind = prepared.work.job.kind
         outcome: str = result.cause or (result.verdict if isinstance(result, Verdict) else "answered")
+        if isinstance(result, Caption) and result.same_as:
+            outcome = "repeated"
         metrics.JOBS.labels(kind, outcome).inc()
         metrics.JOB.labels(kind).observe(max(0.0, time.time() - message.stored_at))
         if isinstance(result, Caption) and prepared.plan:

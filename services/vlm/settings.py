@@ -53,6 +53,15 @@ class VlmSettings(DecodeSettings, frozen=True, kw_only=True):
             "Only where its replicas are scaled by demand",
         ),
     ] = 0.0
+    vlm_static_scene_refresh_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="maximum seconds between the model's captions of a static scene, of the camera's time; 0 "
+            "disables the reuse of captions",
+        ),
+    ] = 300.0
     vlm_size: Annotated[int, Meta(ge=32, le=4096, description="most pixels of a frame's longer side")] = 640
     vlm_media: Annotated[
         Literal["images", "video"], Meta(description="frames as images, or as one video where the model takes it")

@@ -191,7 +191,8 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
     segment: the evidence. start, duration: of the segment, by its camera's wall clock, and in seconds. model: of the
     vectors; only vectors of the same model compare. dimension: of one vector. vectors: empty if the segment gave no
     frame, as one frame per second or less takes keyframes alone. timing: durations of the steps. quality: only if fewer
-    frames than wanted were analysed.
+    frames than wanted were analysed. same_as: only for a static scene, without inference: the `ce-id` of the event
+    whose vectors these are.
     """
 
     kind: ClassVar[str] = "embeddings"
@@ -200,6 +201,7 @@ class Embeddings(OfSegment, frozen=True, kw_only=True):
     vectors: Annotated[list[Vector], Meta(max_length=100_000)]
     timing: Timing
     quality: Quality | None = None
+    same_as: Id | None = None
 
 
 class EmbeddingsRevision(Embeddings, frozen=True, kw_only=True):
@@ -331,12 +333,14 @@ class VlmResult(Event, frozen=True, kw_only=True):
 class Caption(VlmResult, frozen=True, kw_only=True):
     """What happens in a stretch of video.
 
-    text: the model's description. quality: only if the model was shown fewer frames than wanted.
+    text: the model's description. quality: only if the model was shown fewer frames than wanted. same_as: only for a
+    static scene, without a request to the model: the `ce-id` of the caption whose text this is.
     """
 
     kind: ClassVar[str] = "captions"
     text: Text
     quality: Quality | None = None
+    same_as: Id | None = None
 
 
 class PastCaptions(Caption, frozen=True, kw_only=True):
@@ -393,7 +397,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(VlmResult, frozen=True, kw_only=True):
     """What happened in a longer time.
 
-    text: the summary. captions: how many it is made of; 0: of the frames. parts: of its stretches, in order of time.
+    text: the summary. captions: how many it is made of, with repeated ones as one; 0: of the frames. parts: of its
+    stretches, in order of time.
     """
 
     kind: ClassVar[str] = "summaries"

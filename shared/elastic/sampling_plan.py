@@ -55,6 +55,10 @@ class SamplingPlan(NamedTuple):
         """Return the plan of a segment that needed only its first frame."""
         return self._replace(frames=0, wanted=0, images=0, wanted_images=0, rest=0.0, wanted_rest=0.0)
 
+    def without_inference(self) -> SamplingPlan:
+        """Return the plan of a segment whose frames were decoded, and not inferred: it is no faster replica's work."""
+        return self._replace(images=0, wanted_images=0)
+
     @property
     def quality(self) -> Quality | None:
         """The quality for the event; None if no frame was deferred."""

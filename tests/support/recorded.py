@@ -372,7 +372,7 @@ VERIFY = jobs.Verify(
     start=BEGIN,
     end=END,
 )
-CAPTION = jobs.Caption(camera="lobby", id="j-1", wait_s=5.5, start=BEGIN, end=END, prompt="What happens?")
+CAPTION = jobs.Caption(camera="lobby", id="j-1", wait_s=5.5, start=BEGIN, end=END, prompt="What happens?", always=True)
 POSITION = Position(seq=70, verdicts=71, first_event=72)
 POSITION_BYTES = b'{"seq":70,"verdicts":71,"said":72}'
 CAMERA_BYTES = (
@@ -557,7 +557,7 @@ VERIFY_BYTES = (
 )
 CAPTION_BYTES = (
     b'{"camera":"lobby","id":"j-1","wait_s":5.5,"start":"2026-11-24T13:05:07Z","end":"2026-11-24T13:05:09Z","promp'
-    b't":"What happens?"}'
+    b't":"What happens?","always":true}'
 )
 _SCENE_OBJECT_BYTES = (
     b"\x91\x83\xa5label\xa6person\xa5score\xcb?\xe0\x00\x00\x00\x00\x00\x00\xa3box\x94\xcb?\xd0\x00\x00\x00\x00\x00\x00"

@@ -130,6 +130,11 @@ def _quality(service: str) -> Row:
         (rate("tidegate_static_scene_restless_segments_total"), "analysed in full: the scene is too restless"),
         says="Of these no detector was asked: their events say the boxes of the look that they equal.",
     )
+    repeated = graph(
+        "Static scenes, vectors a second",
+        (rate("tidegate_static_scene_vectors_total"), "repeated"),
+        says="Nothing has changed: the vectors of an earlier segment were published again, without inference.",
+    )
     second = graph(
         "Recordings, segments a second",
         (rate("tidegate_reanalysis_segments_total", "result", of), "{{result}}"),
@@ -144,7 +149,7 @@ def _quality(service: str) -> Row:
                 (rate("tidegate_backfill_jobs_total", "result", of), "{{result}}"),
                 says="Less of them was looked at first. expired: replicas had no time while the video was kept.",
             ),
-            *([quiet, second] if service == "cv" else []),
+            *([quiet, second] if service == "cv" else [repeated]),
         ),
     )
 
@@ -287,7 +292,11 @@ VLM = Page(
                     (gauge("tidegate_vlm_cache_ratio", by="pod", where='component="vlm"'), "{{pod}}"),
                     unit="percentunit",
                 ),
-                graph("Tokens a second", (rate("tidegate_vlm_tokens_total", "direction"), "{{direction}}")),
+                graph(
+                    "Tokens a second",
+                    (rate("tidegate_vlm_tokens_total", "direction"), "{{direction}}"),
+                    (rate("tidegate_static_scene_tokens_total"), "saved: nothing has changed"),
+                ),
                 graph(
                     "Requests to the endpoint, a second",
                     (rate("tidegate_vlm_requests_total", "outcome"), "{{outcome}}"),

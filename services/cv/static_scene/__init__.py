@@ -12,17 +12,14 @@ object is a part of the picture, and its box a part of the reference.
 
 | module | idea |
 |---|---|
-| `picture` | the small picture |
-| `compare` | the difference between two of them |
-| `noise` | each block's own noise |
 | `scene` | references and noise of a camera: matched, learned, merged |
 | `entry` | a scene in the bucket's format |
-| `full_inference` | when a segment is analysed in full, on any replica |
 | `gate` | a replica's scenes and decisions |
 | `scene_check` | the check of one segment during decoding |
 | `shared_scenes` | scenes in the bucket, shared by all replicas |
 | `earlier`, `deferring` | the segment before one with news, which is backfilled |
 | `video` | all of it, for the service |
 
-All but the last four are pure. bench/static_scene measures its savings and its misses.
+All but the last four are pure. `shared/static_scene` compares the pictures. bench/static_scene measures savings and
+misses.
 """

@@ -15,11 +15,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from services.cv.static_scene.noise import MAX_DEVIATION, MEMORY_PICTURES, MIN_DEVIATION, Noise
-from services.cv.static_scene.picture import SHAPE, Floats
 from services.cv.static_scene.scene import MAX_REFERENCES, ReferenceFrame, Scene
 from shared.contract.events import DetectedObject
 from shared.runtime.errors import TidegateError
+from shared.static_scene.noise import MAX_DEVIATION, MEMORY_PICTURES, MIN_DEVIATION, Noise
+from shared.static_scene.picture import SHAPE, Floats
 
 VERSION = 1
 # A reference with more objects per frame, or more frames, is not shared.

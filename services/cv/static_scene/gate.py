@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.cv.static_scene import entry, full_inference, scene
-from services.cv.static_scene.picture import Grey
+from services.cv.static_scene import entry, scene
 from services.cv.static_scene.scene import Match, Scene
 from shared.contract.events import DetectedObject
+from shared.static_scene import full_inference
+from shared.static_scene.picture import Grey
 
 # In seconds of the camera's time.
 

@@ -16,10 +16,10 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from services.cv.static_scene import compare, noise
-from services.cv.static_scene.noise import Noise
-from services.cv.static_scene.picture import Blocks, Floats, Grey
 from shared.contract.events import Box, DetectedObject
+from shared.static_scene import compare, noise
+from shared.static_scene.noise import Noise
+from shared.static_scene.picture import Blocks, Floats, Grey
 
 _Frames: TypeAlias = Sequence[Sequence[DetectedObject]]
 
@@ -36,8 +36,6 @@ USE_DECAY = 0.97
 MAX_AGE_S = 300.0
 # If more than this share of the blocks differ, the cause is light, not the blocks' noise.
 BROAD_SHARE = 0.15
-# If more than this share of the blocks change too much by themselves, each segment is analysed in full.
-MAX_BLIND_SHARE = 0.05
 # About how many pictures of a segment to learn noise from: leaves move within a second, too.
 NOISE_PICTURES = 3
 # The overlap from which on two boxes are the same object.
@@ -93,7 +91,7 @@ class Scene(msgspec.Struct, frozen=True):
     @property
     def is_restless(self) -> bool:
         """Whether so much changes by itself that a visitor could hide in it."""
-        return float((self.noise.deviation >= compare.BLIND_DEVIATION).mean()) > MAX_BLIND_SHARE
+        return compare.is_restless(self.noise.deviation)
 
 
 def new() -> Scene:

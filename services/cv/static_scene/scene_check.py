@@ -9,8 +9,8 @@ Example:
 from __future__ import annotations
 
 from services.cv.static_scene import scene
-from services.cv.static_scene.picture import SIZE, Grey
 from services.cv.static_scene.scene import Match, Scene
+from shared.static_scene.picture import SIZE, Grey
 from shared.video.decode import FrameProbe
 
 # Default of the maximum seconds between compared pictures: a quicker visitor passes unseen in between.

@@ -21,7 +21,6 @@ from services.cv.static_scene import deferring, earlier
 from services.cv.static_scene.earlier import Earlier
 from services.cv.static_scene.entry import BadScene
 from services.cv.static_scene.gate import Gate, SceneKey
-from services.cv.static_scene.picture import SIZE
 from services.cv.static_scene.scene import Match, Scene
 from services.cv.static_scene.scene_check import SceneCheck
 from services.cv.static_scene.shared_scenes import SharedScenes
@@ -29,6 +28,7 @@ from shared.contract.events import DetectedObject
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.runtime.telemetry import logger
+from shared.static_scene.picture import SIZE
 from shared.video.decode import FrameProbe
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message

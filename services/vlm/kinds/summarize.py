@@ -156,7 +156,11 @@ class Summaries:
             if caption.start >= job.end and stored.time > job.end + dt.timedelta(hours=1):
                 break
             if _is_about(caption, job):
-                found.append(Part(start=caption.start, end=caption.end, text=caption.text))
+                part = Part(start=caption.start, end=caption.end, text=caption.text)
+                if caption.same_as and found and found[-1].text == part.text:
+                    # Nothing has changed: one line has the whole stretch.
+                    part = msgspec.structs.replace(part, start=found.pop().start)
+                found.append(part)
                 _check_count(found)
         return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from nats.aio.client import Client
 
@@ -47,6 +48,13 @@ MOST_OF_A_CAMERA = 128
 MOST_UNLISTED = 256
 
 _Span = tuple[float, float]
+
+
+class _Wish(NamedTuple):
+    """What a camera's captions are. always: also of a static scene."""
+
+    prompt: str
+    always: bool
 
 
 class PendingSegments:
@@ -126,7 +134,7 @@ class Planner:
     async def _plan(self, delivery: Delivery) -> None:
         try:
             head = segment.from_message(delivery.subject, delivery.headers)
-            plan, prompt = self._plan_of(head.camera)
+            plan, wish = self._plan_of(head.camera)
             found = [] if REPLAY_OF in delivery.headers else begun_by(head, plan)
         except (BadSegment, OverflowError):  # the services that decode video report its defect
             found = []
@@ -137,9 +145,7 @@ class Planner:
             # A clock is wrong: this stretch may never end.
             return await self._in_flight.acknowledge(delivery, confirmed=False)
         if wait_s <= 0:
-            if time.monotonic() >= self._full_until and await self._ask_for(
-                head.camera, found, prompt, delivery.headers
-            ):
+            if time.monotonic() >= self._full_until and await self._ask_for(head.camera, found, wish, delivery.headers):
                 return await self._in_flight.acknowledge(delivery, confirmed=False)
             wait_s = PAUSE_S
         elif not self._pending.add(
@@ -149,13 +155,15 @@ class Planner:
         await self._in_flight.nak(delivery, wait_s)
 
     async def _ask_for(
-        self, camera: str, stretches: Sequence[CaptionStretch], prompt: str, headers: Mapping[str, str]
+        self, camera: str, stretches: Sequence[CaptionStretch], wish: _Wish, headers: Mapping[str, str]
     ) -> bool:
         """Publish a job for each; return False if VLM takes none now."""
         traceparent = events.trace_of(headers)
         trace = {"traceparent": traceparent} if traceparent else {}
         for stretch in stretches:
-            job = jobs.Caption(camera=camera, start=stretch.start, end=stretch.end, prompt=prompt)
+            job = jobs.Caption(
+                camera=camera, start=stretch.start, end=stretch.end, prompt=wish.prompt, always=wish.always
+            )
             try:
                 ack = await bus.publish_job(self._client, job, trace, patience_s=PATIENCE_S)
             except BusError as e:
@@ -166,19 +174,19 @@ class Planner:
             metrics.PLANNED.labels("duplicate" if ack.duplicate else "planned").inc()
         return True
 
-    def _plan_of(self, camera: str) -> tuple[CaptionPlan, str]:
-        """Return (plan, prompt) of a camera: its own settings override ours."""
+    def _plan_of(self, camera: str) -> tuple[CaptionPlan, _Wish]:
+        """Return (plan, wish) of a camera: its own settings override ours."""
         s = self._settings
-        every_s, prompt = s.vlm_caption_every_s, s.vlm_caption_prompt
+        every_s, wish = s.vlm_caption_every_s, _Wish(s.vlm_caption_prompt, always=False)
         try:
             if own := self._own(camera):
                 every_s = every_s if own.caption_every_s is None else own.caption_every_s
-                prompt = own.caption_prompt or prompt
+                wish = _Wish(own.caption_prompt or wish.prompt, own.always)
         except SettingError as e:
             if camera not in self._unreadable:
                 self._unreadable.add(camera)
                 self._log.warning("a camera's settings can't be read", camera=camera, error=str(e))
-        return CaptionPlan(every_s=every_s, chunk_s=s.vlm_caption_chunk_s, overlap_s=s.vlm_caption_overlap_s), prompt
+        return CaptionPlan(every_s=every_s, chunk_s=s.vlm_caption_chunk_s, overlap_s=s.vlm_caption_overlap_s), wish
 
     def _own(self, camera: str) -> cameras.Camera | None:
         """Return a camera's own settings, also of a removed one while its video waits. Raises SettingError."""

@@ -44,12 +44,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Caption(Job, frozen=True, kw_only=True):
-    """What happens in [start, end)? Answered by `events.captions`."""
+    """What happens in [start, end)? Answered by `events.captions`. always: whether a static scene is captioned, too."""
 
     kind: ClassVar[str] = "caption"
     start: Instant
     end: Instant
     prompt: Annotated[str, Meta(max_length=4000)] = ""
+    always: bool = False
 
     @property
     def message_id(self) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from services.cv.static_scene import entry, scene
-from services.cv.static_scene.picture import SHAPE
 from shared.contract.events import DetectedObject
+from shared.static_scene.picture import SHAPE
 from tests.fuzz.door import Door
 
 _NOW = 1000.0

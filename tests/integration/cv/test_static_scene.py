@@ -16,7 +16,6 @@ from prometheus_client import REGISTRY
 from services.cv.app import attach
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
-from services.cv.static_scene import full_inference
 from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.client import registry
@@ -26,6 +25,7 @@ from shared.contract.events import Detections, DetectionsRevision
 from shared.contract.segment import to_headers
 from shared.runtime.errors import BusError
 from shared.runtime.telemetry import Health
+from shared.static_scene import full_inference
 from shared.worker import Worker
 from tests.support.processes.cv_worker import until_drained
 from tests.support.processes.service import settled

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,48 +12,24 @@ from nats.aio.client import Client
 
 import services.cv.__main__ as cv
 from services.cv.settings import CvSettings
-from services.ingest.cutting.piece import Piece
 from shared.client import dlq
-from shared.contract import events, names, topology
+from shared.contract import names
 from shared.contract.events import (
     DetectedObject,
     Detections,
-    Frame,
     SegmentRef,
-    Timing,
 )
-from shared.contract.segment import Segment, to_headers
+from shared.contract.segment import to_headers
 from shared.models.vectors import Encoded, unpack
 from shared.video.decode import decode
 from tests.support.processes.service import serving, settled
 from tests.support.waiting import patience_s
 from tests.support.worlds.embed_service import DIMENSION, MODEL, letters, videos
-from tests.support.worlds.embed_world import embeddings, png, publish, running
+from tests.support.worlds.embed_world import detect, embeddings, png, publish, running, with_crops
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
 
 __all__ = ["videos"]
-
-
-async def with_crops(client: Client) -> None:
-    await topology.apply(client.jetstream(), topology.TopologySettings(embed_crops="detections"))
-
-
-async def detect(client: Client, piece: Piece, seq: int, *objects: DetectedObject, **changes: Any) -> int:
-    """A detections event of a segment published before as the camera `lobby`, at five frames a second."""
-    head: Segment = piece.segment
-    event = Detections(
-        camera="lobby",
-        segment=SegmentRef(stream="MEDIA", seq=seq, epoch="e", n=0),
-        start=head.start,
-        duration=head.duration,
-        model="ours",
-        frames=[Frame(time=head.start + dt.timedelta(seconds=n / 5), objects=list(objects)) for n in range(5)],
-        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
-    )
-    event = msgspec.structs.replace(event, **changes)
-    headers = events.headers(event, id=f"cv/ours/{seq}/{json.dumps(changes, default=str)}", source="test")
-    return (await client.jetstream().publish("events.detections.lobby", events.encode(event), headers=headers)).seq
 
 
 @pytest.mark.slow

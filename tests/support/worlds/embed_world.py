@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import io
 import json
 from collections.abc import AsyncIterator
@@ -15,9 +16,9 @@ from PIL import Image as Pillow
 import services.embed.__main__ as embed
 from services.embed.settings import EmbedSettings
 from services.ingest.cutting.piece import Piece
-from shared.contract import names
-from shared.contract.events import Embeddings
-from shared.contract.segment import to_headers
+from shared.contract import events, names, topology
+from shared.contract.events import DetectedObject, Detections, Embeddings, Frame, SegmentRef, Timing
+from shared.contract.segment import Segment, to_headers
 from shared.runtime.telemetry import Health
 from tests.support import schemas
 from tests.support.processes.service import serving
@@ -55,3 +56,24 @@ def png(pixels: Any) -> bytes:
     out = io.BytesIO()
     Pillow.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+async def with_crops(client: Client) -> None:
+    await topology.apply(client.jetstream(), topology.TopologySettings(embed_crops="detections"))
+
+
+async def detect(client: Client, piece: Piece, seq: int, *objects: DetectedObject, **changes: Any) -> int:
+    """A detections event of a segment published before as the camera `lobby`, at five frames a second."""
+    head: Segment = piece.segment
+    event = Detections(
+        camera="lobby",
+        segment=SegmentRef(stream="MEDIA", seq=seq, epoch="e", n=0),
+        start=head.start,
+        duration=head.duration,
+        model="ours",
+        frames=[Frame(time=head.start + dt.timedelta(seconds=n / 5), objects=list(objects)) for n in range(5)],
+        timing=Timing(queued_ms=0, decode_ms=0, infer_ms=0),
+    )
+    event = msgspec.structs.replace(event, **changes)
+    headers = events.headers(event, id=f"cv/ours/{seq}/{json.dumps(changes, default=str)}", source="test")
+    return (await client.jetstream().publish("events.detections.lobby", events.encode(event), headers=headers)).seq

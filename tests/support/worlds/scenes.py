@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from services.cv.static_scene import scene
 from services.cv.static_scene.gate import SceneKey
-from services.cv.static_scene.picture import SHAPE, Grey
 from services.cv.static_scene.scene import Scene
 from shared.contract.events import DetectedObject
+from shared.static_scene.picture import SHAPE, Grey
 
 LOBBY = SceneKey("lobby", "made")
 SOMEBODY = DetectedObject(label="person", score=0.9, box=(0.2, 0.2, 0.3, 0.5))

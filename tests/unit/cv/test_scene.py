@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cv.static_scene import compare, entry, full_inference, scene
+from services.cv.static_scene import entry, scene
 from services.cv.static_scene.entry import BadScene
 from services.cv.static_scene.gate import WRITE_INTERVAL_S, Gate
-from services.cv.static_scene.picture import SHAPE, SIZE
 from services.cv.static_scene.scene import DIFFERENCE_DEVIATIONS, MAX_AGE_S, MAX_REFERENCES
 from services.cv.static_scene.scene_check import SceneCheck
+from shared.static_scene import compare, full_inference
+from shared.static_scene.picture import SHAPE, SIZE
 from shared.video.decode import FrameProbe, decode
 from tests.support.video.static_scene import segments
 from tests.support.worlds.scenes import LOBBY, SOMEBODY, after, ground, seeds, seen, twice

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cv.settings import CvSettings
-from services.cv.static_scene.picture import Grey
 from services.cv.static_scene.scene_check import CHECK_S, SceneCheck
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import load
+from shared.static_scene.picture import Grey
 from tests.support.worlds.scenes import after, ground, seeds, seen
 
 _FRAMES = 5

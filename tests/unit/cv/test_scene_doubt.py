@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from services.cv.static_scene import entry, scene
 from services.cv.static_scene.gate import Gate
-from services.cv.static_scene.picture import Grey
 from services.cv.static_scene.scene import ReferenceFrame, Scene
 from services.cv.static_scene.scene_check import SceneCheck
 from shared.contract.events import DetectedObject
+from shared.static_scene.picture import Grey
 from tests.support.worlds.scenes import LOBBY, SOMEBODY, after, ground, seeds, seen
 
 _SECONDS, _COMES = 60, 8

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from services.cv.static_scene import entry, scene
 from services.cv.static_scene.gate import Gate
-from services.cv.static_scene.picture import SHAPE, Grey
 from services.cv.static_scene.scene import Scene
 from services.cv.static_scene.scene_check import SceneCheck
+from shared.static_scene.picture import SHAPE, Grey
 from tests.support.worlds.scenes import LOBBY, SOMEBODY, after, ground, seeds, seen
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.cv.static_scene.picture import Blocks, Floats, Grey
+from shared.static_scene.picture import Blocks, Floats, Grey
 
 # Chosen on the scenes of `make bench-static-scene`.
 
@@ -27,6 +27,8 @@ MAX_GAIN = 1.6
 MAX_SHIFT_BLOCKS = 1.0
 # A block with at least this deviation, in levels, would hide a person.
 BLIND_DEVIATION = 8.0
+# If more than this share of the blocks would hide a person, the scene is restless: nothing in it is skipped.
+MAX_BLIND_SHARE = 0.05
 # Drops are at most this share of the blocks; a patch has this many blocks in a square of this side.
 MAX_SPARSE_SHARE = 0.04
 PATCH_BLOCKS, PATCH_SIDE = 10, 4
@@ -69,6 +71,11 @@ def odd_blocks(left: Floats, deviation: Floats, least: float) -> Blocks:
         for part in (np.s_[:-1, :-1], np.s_[1:, :-1], np.s_[:-1, 1:], np.s_[1:, 1:]):
             odd[part] |= squares & (size[part] >= least / 2)
     return odd
+
+
+def is_restless(deviation: Floats) -> bool:
+    """Whether so much changes by itself that a visitor could hide in it."""
+    return float((deviation >= BLIND_DEVIATION).mean()) > MAX_BLIND_SHARE
 
 
 def has_patch(odd: Blocks) -> bool:

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from services.cv.static_scene.picture import SHAPE, SIZE, Floats
 from shared.contract.events import Box
+from shared.static_scene.picture import SHAPE, SIZE, Floats
 
 # Chosen on the scenes of `make bench-static-scene`. In levels of grey.
 
