@@ -29,6 +29,7 @@ class Nothing:
     name = "nothing"
     labels = ("person",)
     size = (32, 32)
+    within = None
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         return [[] for _ in images]
