@@ -36,7 +36,7 @@ def parse(spec: str) -> tuple[Backend, str]:
 
 def check(spec: str, device: str) -> None:
     """Check that a spec can be loaded here, as far as names, files and packages show it. Raises ModelError."""
-    if spec.endswith(_CODE):
+    if spec.endswith(_CODE) and spec.partition(":")[0] not in BACKENDS:
         raise ModelError(f"{spec} can run code when it is read: export the model as .onnx")
     scheme, name = _split(spec)
     if scheme in ("openvino", "file") and device != "cpu":
