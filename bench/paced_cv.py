@@ -36,7 +36,8 @@ class Paced:
     """A detector that takes at least `pace_s` for a picture."""
 
     def __init__(self, detector: Detector, pace_s: float) -> None:
-        self.name, self.labels, self.size = detector.name, detector.labels, detector.size
+        self.name, self.labels = detector.name, detector.labels
+        self.size, self.within = detector.size, detector.within
         self._detector = detector
         self._pace_s = pace_s
 

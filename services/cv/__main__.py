@@ -45,6 +45,7 @@ def _detector(settings: CvSettings) -> Detector:
         threads=settings.cv_infer_threads,
         min_score=min(settings.cv_min_score, SCORE_FLOOR),
         batch_size=settings.cv_batch_size,
+        format=settings.cv_model_format,
     )
 
 

@@ -18,11 +18,13 @@ EMBEDDED = "ssd_mobilenet_v2_coco"
 # The backend for each scheme of a spec.
 BACKENDS = {
     "openvino": Backend("openvino_ssd", "cv"),
-    "file": Backend("openvino_file", "cv"),
+    "file": Backend("exports", "cv"),
     "torchvision": Backend("torchvision", "cv-torch"),
     "hf": Backend("hf", "cv-torch"),
 }
 _FILES = (".onnx", ".xml")
+# Pickles of torch, TorchScript, and engines of TensorRT that we did not build.
+_CODE = (".pt", ".pth", ".torchscript", ".engine", ".plan")
 _MODULES = {"torchvision": ("torch", "torchvision"), "hf": ("torch", "transformers")}
 
 
@@ -34,6 +36,8 @@ def parse(spec: str) -> tuple[Backend, str]:
 
 def check(spec: str, device: str) -> None:
     """Check that a spec can be loaded here, as far as names, files and packages show it. Raises ModelError."""
+    if spec.endswith(_CODE) and spec.partition(":")[0] not in BACKENDS:
+        raise ModelError(f"{spec} can run code when it is read: export the model as .onnx")
     scheme, name = _split(spec)
     if scheme in ("openvino", "file") and device != "cpu":
         raise ModelError(f"{spec} runs on cpu, not {device}: take torchvision:… or hf:… for a GPU")
@@ -60,7 +64,7 @@ def _split(spec: str) -> tuple[str, str]:
 def _paths(scheme: str, name: str) -> list[Path]:
     """Return the files and folders that a spec names."""
     if scheme == "file":
-        return [Path(name), Path(name).with_suffix(".labels.txt")]
+        return [Path(name)]
     if scheme == "torchvision":
         weights = name.partition("@")[2]
         return [Path(weights)] if "/" in weights else []

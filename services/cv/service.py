@@ -101,7 +101,7 @@ class CvService:
         head = segment.from_message(message.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
         grid = Grid.of(camera.tiles or self._settings.cv_tiles)
-        size = self._detector.size
+        size, within = self._detector.size, self._detector.within
         level, wanted = message.level(high=camera.priority == "high"), camera.fps or self._settings.cv_fps
         plan = _plan(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
         least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
@@ -120,6 +120,7 @@ class CvService:
             cut,
             fps=plan.fps,
             size=grid.canvas(size),
+            within=grid.canvas(within),
             frames=head.frames,
             probe=check.probe if check else None,
         )
@@ -134,6 +135,7 @@ class CvService:
     async def prepare_reanalysis(self, task: Task, segments: list[bytes]) -> Pictures:
         """Decode all wanted frames of recorded video. Raises BadSegment if it can't be decoded."""
         head, grid, size = task.segment, Grid.of(task.tiles), self._detector.size
+        within = self._detector.within
         decoded, images = await self._recorded.decode_alone(
             head.camera,
             segments[-1],
@@ -141,6 +143,7 @@ class CvService:
             before=segments[:-1],
             fps=task.fps,
             size=grid.canvas(size),
+            within=grid.canvas(within),
             frames=head.frames,
         )
         wants = Wants(grid, task.min_score, frozenset(task.classes) or None)

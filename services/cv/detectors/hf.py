@@ -25,6 +25,8 @@ _FILES = ["*.json", "*.safetensors"]
 class HuggingFace:
     """A detector of transformers. `size` is set if its processor stretches images, None if it preserves the aspect."""
 
+    within = None
+
     def __init__(self, name: str, revision: str | None, options: DetectorOptions) -> None:
         self.name = safe_name(Path(name).name)
         self._device = torch_device.choose(options.device, options.threads)

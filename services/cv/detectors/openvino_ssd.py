@@ -40,6 +40,7 @@ class SsdMobileNet:
     name = NAME
     labels = coco.LABELS
     size = (SIDE, SIDE)
+    within = None
 
     def __init__(self, options: DetectorOptions) -> None:
         core = ov.Core()

@@ -26,6 +26,8 @@ from shared.video.decode import Image
 class Torchvision:
     """A detector of torchvision. `size` is set for models that stretch images (SSD), else None."""
 
+    within = None
+
     def __init__(self, name: str, weights: str, options: DetectorOptions) -> None:
         self.name = safe_name(name + ("-untrained" if weights == "random" else ""))
         self._device = torch_device.choose(options.device, options.threads)

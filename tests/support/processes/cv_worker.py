@@ -11,7 +11,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from services.cv.app import attach
-from services.cv.detectors import Detection
+from services.cv.detectors import Detection, Detector
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from shared import bus
@@ -29,6 +29,7 @@ class Nothing:
     name = "nothing"
     labels = ("person",)
     size = (32, 32)
+    within = None
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         return [[] for _ in images]
@@ -74,12 +75,19 @@ def segment_head(
 
 @contextlib.asynccontextmanager
 async def detecting(
-    server: NatsServer, service: type[CvService] = CvService, *, gigapixels: float = 10.0, **settings_of: Any
+    server: NatsServer,
+    service: type[CvService] = CvService,
+    *,
+    gigapixels: float = 10.0,
+    detector: Detector | None = None,
+    **settings_of: Any,
 ) -> AsyncIterator[CvService]:
-    """It works until the end of the block. gigapixels: its budget. settings_of: cv's other settings."""
+    """It works until the end of the block. gigapixels: its budget. detector: by default one that finds nothing.
+    settings_of: cv's other settings.
+    """
     settings = CvSettings(decode_max_gigapixels=gigapixels, **settings_of)
     client = await bus.connect(server.settings("cv"), "cv")
-    cv = attach(service(client, Nothing(), settings), client, settings)
+    cv = attach(service(client, detector or Nothing(), settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
         client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill, extensions=cv.extensions

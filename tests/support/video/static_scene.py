@@ -57,6 +57,7 @@ class Squares:
     name = "squares"
     labels = ("person",)
     size = (160, 120)
+    within = None
 
     def __init__(self) -> None:
         self.images = 0

@@ -66,6 +66,7 @@ class NoDetector:
     name = NONE
     labels: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
+    within: tuple[int, int] | None = None
 
     def detect(self, images: Sequence[Image]) -> list[list[DetectedObject]]:
         return [[] for _ in images]

@@ -1,0 +1,368 @@
+"""Files of each family of exported detectors: pixels as the family wants them, and boxes where they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from services.cv.detectors import load
+from services.cv.detectors.exports import decoders
+from services.cv.detectors.exports.detector import ExportedDetector
+from services.cv.detectors.exports.families import FORMATS
+from shared.runtime.errors import ModelError
+from tests.support.video.exports import Export
+
+# Red, no green, and less blue.
+PICTURE = np.full((64, 64, 3), (200, 0, 150), np.uint8)
+RED, BLUE = 200 / 255, 150 / 255
+RED_BY_IMAGENET, BLUE_BY_IMAGENET = (200 - 123.675) / 58.395, (150 - 103.53) / 57.375
+# Of a picture of 64x64: strides of 8, 16, 32, and of 64.
+CELLS, MORE_CELLS = 84, 85
+# The second label, at x 16 to 32, y 32 to 64.
+BOX = (0.25, 0.5, 0.5, 1.0)
+CORNERS, CENTRE = np.array([16, 32, 32, 64], np.float32), np.array([24, 48, 16, 32], np.float32)
+
+
+def zeros(*shape: int) -> np.ndarray[Any, Any]:
+    return np.zeros(shape, np.float32)
+
+
+def yolov8(folder: Path) -> str:
+    array = zeros(1, 6, CELLS)
+    array[0, :4, 7] = CENTRE
+    return Export(folder).output("output0", array, (0, 5, 7)).save()
+
+
+def yolov5(folder: Path) -> str:
+    array = zeros(1, 3 * CELLS, 7)
+    array[0, 9, :5] = (*CENTRE, 0.5)
+    return Export(folder, scale=2.0).output("output0", array, (0, 9, 6)).save()
+
+
+def yolo_rows(folder: Path) -> str:
+    array = zeros(1, 300, 6)
+    array[0, 0] = (*CORNERS, 0, 1)
+    return Export(folder).output("output0", array, (0, 0, 4)).metadata(names="{0: 'red', 1: 'blue'}").save(labels="")
+
+
+def cells() -> np.ndarray[Any, Any]:
+    array = zeros(1, CELLS, 7)
+    grid = decoders.grid((64, 64), (8, 16, 32))
+    array[0, :, :2] = (grid[:, :2] + 0.5) * grid[:, 2:]
+    array[0, :, 2:4] = grid[:, 2:]
+    array[0, :, 4] = 0.5
+    return array
+
+
+def yolox(folder: Path) -> str:
+    array = cells()
+    array[0, 11, :5] = (*CENTRE, 1)
+    return Export(folder, scale=1 / 255).output("output", array, (0, 11, 6)).save()
+
+
+def yolox_of_offsets(folder: Path) -> str:
+    array = zeros(1, CELLS, 7)
+    # The cell of stride 16 at column 1, row 2: centre at 1.5 and 3 strides, 1 by 2 strides.
+    array[0, 64 + 2 * 4 + 1, :5] = (0.5, 1, 0, np.log(2), 1)
+    return Export(folder, scale=1 / 255).output("output", array, (0, 64 + 2 * 4 + 1, 6)).save()
+
+
+def yolov6(folder: Path) -> str:
+    array = cells()
+    array[0, :, 4] = 1
+    array[0, 11, :4] = CENTRE
+    return Export(folder).output("outputs", array, (0, 11, 6)).save()
+
+
+def yolo_nas(folder: Path) -> str:
+    boxes, scores = zeros(1, CELLS, 4), zeros(1, CELLS, 2)
+    boxes[0, 5] = CORNERS
+    return Export(folder, kind=np.uint8, scale=1 / 255).output("a", boxes).output("b", scores, (0, 5, 1)).save()
+
+
+def yolo_nas_flat(folder: Path) -> str:
+    rows = zeros(1, 7)
+    rows[0] = (0, *CORNERS, 0, 1)
+    return Export(folder, kind=np.uint8, scale=1 / 255).output("a", rows, (0, 5)).save()
+
+
+def yolo_nas_batch(folder: Path) -> str:
+    boxes, scores = zeros(1, 20, 4), zeros(1, 20)
+    boxes[0, 0] = CORNERS
+    file = Export(folder, kind=np.uint8, scale=1 / 255).output("n", np.array([[1]], np.int64)).output("a", boxes)
+    return file.output("b", scores, (0, 0)).output("c", np.ones((1, 20), np.int64)).save()
+
+
+def rf_detr(folder: Path) -> str:
+    boxes, logits = zeros(1, 10, 4), np.full((1, 10, 3), -9, np.float32)
+    boxes[0, 3], logits[0, 3, 1] = CENTRE / 64, 0
+    return Export(folder, scale=0.5).output("dets", boxes).output("labels", logits, (0, 3, 1), logit=True).save()
+
+
+def rt_detr(folder: Path) -> str:
+    boxes, scores = zeros(1, 10, 4), zeros(1, 10)
+    boxes[0, 2] = CORNERS / 64
+    file = Export(folder).input("orig_target_sizes", [1, 2], np.int64).output("labels", np.ones((1, 10), np.int64))
+    return file.output("boxes", boxes).output("scores", scores, (0, 2)).save()
+
+
+def rt_detr_by_ultralytics(folder: Path) -> str:
+    array = zeros(1, 300, 6)
+    array[0, 2, :4] = CENTRE / 64
+    # Three labels: rows of six would be finished objects.
+    array = np.concatenate([array, zeros(1, 300, 1)], axis=2)
+    file = Export(folder).output("output0", array, (0, 2, 5))
+    return file.metadata(names="{0: 'red', 1: 'blue', 2: 'green'}", stride="32", task="detect").save(labels="")
+
+
+def rt_detr_by_transformers(folder: Path) -> str:
+    boxes, logits = zeros(1, 10, 4), np.full((1, 10, 2), -9, np.float32)
+    boxes[0, 3], logits[0, 3, 1] = CENTRE / 64, 0
+    (folder / "config.json").write_text(json.dumps({"id2label": {"0": "red", "1": "blue"}}))
+    file = Export(folder, image="pixel_values").output("logits", logits, (0, 3, 1), logit=True)
+    return file.output("pred_boxes", boxes).save(labels="")
+
+
+def detr(folder: Path) -> str:
+    boxes, logits = zeros(1, 10, 4), zeros(1, 10, 3)
+    logits[:, :, 2] = 20
+    boxes[0, 3], logits[0, 3] = CENTRE / 64, (-20, 0, 0)
+    file = Export(folder, image="pixel_values").input("pixel_mask", [1, 64, 64], np.int64)
+    return file.output("logits", logits, (0, 3, 1)).output("pred_boxes", boxes).save()
+
+
+def nanodet(folder: Path) -> str:
+    array = zeros(1, MORE_CELLS, 2 + 32)
+    # The cell of stride 16 at column 2, row 3: its corner is at (32, 48), where the box's right side is.
+    for side, bin in enumerate((1, 1, 0, 1)):
+        array[0, 64 + 3 * 4 + 2, 2 + 8 * side + bin] = 50
+    return Export(folder).output("output", array, (0, 64 + 3 * 4 + 2, 1)).save()
+
+
+def paddle(folder: Path) -> str:
+    boxes, scores = zeros(1, MORE_CELLS, 4), zeros(1, 2, MORE_CELLS)
+    boxes[0, 5] = CORNERS
+    file = Export(folder, scale=0.5, image="image").input("scale_factor", [1, 2])
+    return file.output("a", boxes).output("b", scores, (0, 1, 5)).save()
+
+
+def paddle_rows(folder: Path) -> str:
+    rows = zeros(3, 6)
+    rows[0] = (1, 0, *CORNERS)
+    step = {"type": "NormalizeImage", "is_scale": True, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    config = {"Preprocess": [{"type": "Resize", "keep_ratio": False}, step], "label_list": ["red", "blue"]}
+    (folder / "infer_cfg.yml").write_text(json.dumps(config))
+    file = Export(folder, image="image").input("im_shape", [1, 2]).input("scale_factor", [1, 2])
+    return file.output("a", rows, (0, 1)).output("b", np.array([1], np.int32)).save(labels="")
+
+
+def efficientdet(folder: Path) -> str:
+    boxes, scores = zeros(1, 10, 4), zeros(1, 10)
+    boxes[0, 0] = (CORNERS / 64)[[1, 0, 3, 2]]
+    file = Export(folder, kind=np.uint8, layout="NHWC", scale=1 / 255).output("a", boxes)
+    file = file.output("b", np.ones((1, 10), np.float32)).output("c", scores, (0, 0))
+    return file.output("d", np.array([1], np.float32)).save()
+
+
+def torchvision(folder: Path) -> str:
+    boxes, scores = zeros(2, 4), zeros(2)
+    boxes[0] = CORNERS
+    file = Export(folder).output("boxes", boxes).output("labels", np.full(2, 2, np.int64))
+    return file.output("scores", scores, (0,)).save("background\nred\nblue\n")
+
+
+def detection_output(folder: Path) -> str:
+    rows = zeros(1, 1, 2, 7)
+    rows[0, 0, 0], rows[0, 0, 1, 0] = (0, 2, 0, *(CORNERS / 64)), -1
+    return Export(folder, scale=1 / 255).output("a", rows, (0, 0, 0, 2)).save("background\nred\nblue\n")
+
+
+class Case(NamedTuple):
+    """score: of the object that a file of the family finds in PICTURE."""
+
+    make: Callable[[Path], str]
+    format: str
+    score: float
+
+
+# DETR's softmax of three logits: -20, the score, 0.
+_DETR = np.exp(RED_BY_IMAGENET) / (np.exp(RED_BY_IMAGENET) + 1)
+CASES = [
+    Case(yolov8, "yolov8", RED),
+    Case(yolov5, "yolov5", RED),
+    Case(yolo_rows, "yolo-rows", RED),
+    Case(yolox, "yolox", BLUE),
+    Case(yolox_of_offsets, "yolox", BLUE),
+    Case(yolov6, "yolov6", RED),
+    Case(yolo_nas, "yolo-nas", BLUE),
+    Case(yolo_nas_flat, "yolo-nas", BLUE),
+    Case(yolo_nas_batch, "yolo-nas", BLUE),
+    Case(rf_detr, "rf-detr", RED_BY_IMAGENET / 2),
+    Case(rt_detr, "rt-detr", RED),
+    Case(rt_detr_by_ultralytics, "rt-detr", RED),
+    Case(rt_detr_by_transformers, "rt-detr", RED),
+    Case(detr, "detr", float(_DETR)),
+    Case(nanodet, "nanodet", BLUE_BY_IMAGENET),
+    Case(paddle, "paddle", RED_BY_IMAGENET / 2),
+    Case(paddle_rows, "paddle", RED),
+    Case(efficientdet, "efficientdet", RED),
+    Case(torchvision, "torchvision", RED),
+    Case(detection_output, "detection-output", BLUE),
+]
+
+
+def exported(path: str, **options: Any) -> ExportedDetector:
+    detector = load(path, **options)
+    assert isinstance(detector, ExportedDetector)
+    return detector
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
+def test_a_family_is_recognised_and_finds_the_object(case: Case, tmp_path: Path) -> None:
+    """The score is a mean of the picture: it is right only with the family's channels and pixel values."""
+    detector = exported(case.make(tmp_path), min_score=0.2 if case.score > 0.2 else 0.0)
+    assert detector.reading.format == case.format
+    assert detector.labels[:2] == ("red", "blue")
+    (found,) = detector.detect([PICTURE])
+    best = found[0]
+    assert best.label == "blue"
+    assert best.score == pytest.approx(max(case.score, 0), abs=0.01)
+    assert best.box == pytest.approx(BOX, abs=0.01)
+
+
+def test_each_format_has_a_case() -> None:
+    assert {case.format for case in CASES} == set(FORMATS)
+
+
+def test_a_letterbox_keeps_boxes_in_place(tmp_path: Path) -> None:
+    """A picture twice as wide as high has bars above and below, or one below, each a quarter or a half of the input."""
+    wide = np.full((30, 60, 3), 90, np.uint8)
+    (found,) = exported(yolov8(tmp_path), min_score=0.1).detect([wide])
+    # The box is at 32 to 64 of the input. The picture is at 16 to 48, so the box is cut at its end.
+    assert found[0].box == pytest.approx((0.25, 0.5, 0.5, 1.0), abs=0.01)
+    (found,) = exported(yolox(tmp_path), min_score=0.1).detect([wide])
+    # The picture is at 0 to 32: nothing of the box is in it.
+    assert found == []
+    (found,) = exported(rt_detr(tmp_path), min_score=0.1).detect([wide])
+    assert found[0].box == pytest.approx(BOX, abs=0.01)
+
+
+def test_a_letterboxed_detector_takes_a_decoded_frame_as_it_is(tmp_path: Path) -> None:
+    detector = exported(yolov8(tmp_path))
+    assert (detector.size, detector.within) == (None, (64, 64))
+    assert (exported(rt_detr(tmp_path)).size, exported(rt_detr(tmp_path)).within) == ((64, 64), None)
+
+
+def test_a_batch_may_have_pictures_of_several_sizes(tmp_path: Path) -> None:
+    detector = exported(yolov8(tmp_path), threads=2, min_score=0.1)
+    pictures = [PICTURE, PICTURE[:32], np.full((200, 100, 3), 90, np.uint8)]
+    assert detector.detect(pictures) == [detector.detect([picture])[0] for picture in pictures]
+    assert detector.detect([]) == []
+
+
+def test_overlapping_boxes_of_a_class_are_one_object(tmp_path: Path) -> None:
+    array = zeros(1, 6, CELLS)
+    for cell, (x, score) in enumerate([(24, 0.5), (26, 0.9), (50, 0.4)]):
+        array[0, :, cell] = (x, 48, 16, 32, 0, score)
+    array[0, :, 9] = (26, 48, 16, 32, 0.8, 0)
+    (found,) = exported(Export(tmp_path).output("output0", array).save(), min_score=0.3).detect([PICTURE])
+    assert [(o.label, o.score) for o in found] == [("blue", 0.9), ("red", 0.8), ("blue", 0.4)]
+
+
+LIES: dict[str, tuple[Callable[[Export], Export], str, str]] = {
+    "classes": (lambda file: file.output("output0", zeros(1, 84, CELLS)), "red\nblue\n", "2 labels of"),
+    "segmentation": (
+        lambda file: file.output("output0", zeros(1, 38, CELLS)).output("output1", zeros(1, 32, 16, 16)),
+        "red\nblue\n",
+        "segments pictures",
+    ),
+    "pose": (lambda file: file.output("output0", zeros(1, 6, CELLS)).metadata(task="pose"), "red\nblue\n", "'pose'"),
+    "classifier": (lambda file: file.output("output0", zeros(1, 1000)), "red\nblue\n", "as a classifier"),
+    "boxes elsewhere": (
+        lambda file: file.output("dets", zeros(1, 10, 4) + 30).output("labels", zeros(1, 10, 2)),
+        "red\nblue\n",
+        "leave the picture, such as",
+    ),
+    "no numbers": (
+        lambda file: file.output("dets", zeros(1, 10, 4) * np.nan).output("labels", zeros(1, 10, 2)),
+        "red\nblue\n",
+        "no numbers",
+    ),
+    "logits as scores": (lambda file: file.output("output0", zeros(1, 6, CELLS) + 7), "red\nblue\n", "a score of 7"),
+    "no labels": (lambda file: file.output("output0", zeros(1, 6, CELLS)), "", "Write its labels in"),
+    "metadata that is no mapping": (
+        lambda file: file.output("output0", zeros(1, 6, CELLS)).metadata(names="__import__('os')"),
+        "",
+        "names no labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_file_that_lies_about_itself_is_refused_in_words(lie: str, tmp_path: Path) -> None:
+    make, labels, message = LIES[lie]
+    path = make(Export(tmp_path)).save(labels)
+    with pytest.raises(ModelError, match=message):
+        load(path)
+
+
+def test_a_format_that_a_file_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = yolov8(tmp_path)
+    with pytest.raises(ModelError, match="not of CV_MODEL_FORMAT=yolox"):
+        load(path, format="yolox")
+    with pytest.raises(ModelError, match=", ".join(FORMATS)):
+        load(path, format="yolo-x")
+    assert exported(path, format="yolov8").reading.format == "yolov8"
+
+
+def test_two_readings_are_refused_until_one_is_chosen(tmp_path: Path) -> None:
+    """With two classes, RT-DETR by Ultralytics has rows of six values, as finished objects have."""
+    array = zeros(1, 300, 6)
+    array[0, 0] = (*CORNERS / 64, 0.9, 1)
+    file = Export(tmp_path).output("output0", array).metadata(names="{0: 'red', 1: 'blue'}", stride="32")
+    path = file.save(labels="")
+    with pytest.raises(ModelError, match="may be of rt-detr or yolo-rows: set CV_MODEL_FORMAT"):
+        load(path)
+    assert exported(path, format="rt-detr").reading.format == "rt-detr"
+    assert exported(path, format="yolo-rows").reading.format == "yolo-rows"
+    described = file.metadata(description="Ultralytics YOLOv10n model trained on ours.yaml").save(labels="")
+    assert exported(described).reading.format == "yolo-rows"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("model.txt", "red\nblue\n"),
+        ("model.yaml", "names: [red, blue]"),
+        ("metadata.yaml", "names: {0: red, 1: blue}"),
+        ("data.yaml", "nc: 2\nnames:\n- red\n- blue"),
+        ("config.json", '{"id2label": {"0": "red", "1": "blue"}}'),
+    ],
+)
+def test_labels_are_found_next_to_the_file(name: str, text: str, tmp_path: Path) -> None:
+    array = zeros(1, 6, CELLS)
+    path = Export(tmp_path).output("output0", array).save(labels="")
+    (tmp_path / name).write_text(text)
+    detector = exported(path)
+    assert detector.labels == ("red", "blue")
+    assert detector.reading.labels.source.endswith(name)
+
+
+@pytest.mark.parametrize("name", ["model.yaml", "config.json"])
+def test_labels_that_cannot_be_read_are_refused(name: str, tmp_path: Path) -> None:
+    path = Export(tmp_path).output("output0", zeros(1, 6, CELLS)).save(labels="")
+    (tmp_path / name).write_text('{"names": {"one": "red"}, "id2label": {"-1": "red"}}')
+    with pytest.raises(ModelError, match=name):
+        load(path)
+
+
+def test_eighty_classes_without_labels_are_cocos(tmp_path: Path) -> None:
+    path = Export(tmp_path, size=(96, 64)).output("output0", zeros(1, 84, 126)).save(labels="")
+    detector = exported(path)
+    assert (len(detector.labels), detector.labels[0], detector.labels[79]) == (80, "person", "toothbrush")
+    assert "COCO, as there are 80 classes" in detector.reading.labels.source
