@@ -26,9 +26,11 @@ from shared.runtime.errors import SettingError
 from tests.support.processes.command_line import COMMAND
 from tests.support.worlds.audit import keep, run
 from tidegate.audit.arrivals import WorkerMeasurements
-from tidegate.audit.candidates import DEGRADABLE, DEMAND, IN_FORCE, LAG, STATIC, Candidate, bases, candidates, lags
-from tidegate.audit.costs import Costs, Row, audit, best, busiest, simulate
+from tidegate.audit.candidates import DEGRADABLE, DEMAND, IN_FORCE, LAG, STATIC, Candidate, bases, families, lags
+from tidegate.audit.costs import Costs, audit, busiest
 from tidegate.audit.pattern import DAY_S, DAYS, pattern, rises
+from tidegate.audit.search import Goal, Row, best
+from tidegate.audit.trial import simulate
 from tidegate.cluster.checks import scaling
 from tidegate.cluster.state import Cluster
 from tidegate.keda.scaledobject import JetStreamTrigger, load, parse
@@ -130,19 +132,20 @@ def test_little_work_gives_no_rate() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_candidate_is_an_accepted_file_with_its_settings(service: str) -> None:
     of, trace = bases(service), hours(1, 6, 1)
-    for tried in (*candidates(of, trace, LOAD, BUDGETS), *lags(of, LOAD)):
+    for tried in (*(family.at(3) for family in families(of, trace, LOAD, BUDGETS)), *lags(of, LOAD)):
         scaled = parse(tried.text)
         assert scaled.name == f"tidegate-{service}"
         assert scaled.spec.max_replica_count <= LOAD.max_replicas
         net = [t for t in scaled.triggers if isinstance(t, JetStreamTrigger) and t.stream == names.BACKFILL]
         assert bool(net) == tried.degradable
         queries = scaled_objects.demand_queries(scaled)
-        assert bool(queries) == tried.name.startswith(DEMAND)
+        assert bool(queries) == (tried.degradable or tried.name == DEMAND)
         for query in queries:
             settings = query.settings
             assert (query.service, settings.latency_target_s, settings.cold_start_s) == (service, 3.0, 90.0)
             if tried.degradable:
-                assert (settings.loss_budget, settings.defer_limit) == (float(tried.name.rpartition(" ")[2]), 1.0)
+                budget = tried.name.removeprefix(DEGRADABLE) if tried.name.startswith(DEGRADABLE) else max(BUDGETS)
+                assert (settings.loss_budget, settings.defer_limit) == (float(budget), 1.0)
             else:
                 assert settings.defer_limit == 0.0
         assert [t["metadata"] for t in yaml.safe_load(tried.text)["spec"]["triggers"]] == [
@@ -152,7 +155,7 @@ def test_every_candidate_is_an_accepted_file_with_its_settings(service: str) -> 
 
 
 def test_the_check_of_a_cluster_accepts_the_recommended_file() -> None:
-    (tried,) = [c for c in candidates(bases("cv"), hours(1, 6), LOAD, (0.05,)) if c.degradable]
+    tried = families(bases("cv"), hours(1, 6), LOAD, (0.05,))[-1].at(0)
     container = {"name": "cv", "env": [{"name": "CV_LATENCY_TARGET_S", "value": "3"}]}
     deployment = {"spec": {"template": {"spec": {"containers": [container]}}}}
     objects = {
@@ -224,7 +227,7 @@ def outcome(hours: float, served: float) -> Result:
 
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(0, 1)), min_size=1, max_size=9), st.floats(0, 1))
 def test_the_cheapest_that_serves_enough_is_recommended(found: list[tuple[float, float]], least: float) -> None:
-    chosen = found[best([outcome(*each) for each in found], least)]
+    chosen = found[best([outcome(*each) for each in found], Goal(enough=least))]
     enough = [each for each in found if each[1] >= least]
     if enough:
         assert chosen[1] >= least and chosen[0] == min(hours for hours, _ in enough)
@@ -234,8 +237,8 @@ def test_the_cheapest_that_serves_enough_is_recommended(found: list[tuple[float,
 
 def test_a_way_that_loses_more_frames_than_stated_is_not_recommended() -> None:
     cheap, dear = replace(outcome(10, 1.0), never_share=0.033), replace(outcome(20, 1.0), never_share=0.0204)
-    assert best([cheap, dear], 0.99, loss=0.02) == 1
-    assert best([cheap, dear], 0.99, loss=0.05) == 0
+    assert best([cheap, dear], Goal(enough=0.99, loss=0.02)) == 1
+    assert best([cheap, dear], Goal(enough=0.99, loss=0.05)) == 0
 
 
 def test_a_payer_sees_cost_saving_and_service_of_what_runs_and_what_is_recommended() -> None:
@@ -249,7 +252,15 @@ def test_a_payer_sees_cost_saving_and_service_of_what_runs_and_what_is_recommend
         replace(row(DEMAND, 48, 0.995), result=lean),
         row(IN_FORCE, 120, 0.9),
     )
-    costs = Costs(simulated=hours(*[1] * 24), first_day=0, rows=[static, lag, demand], chosen=demand, enough=0.99)
+    costs = Costs(
+        simulated=hours(*[1] * 24),
+        first_day=0,
+        rows=[static, lag, demand],
+        chosen=demand,
+        goal=Goal(enough=0.99),
+        again=lean,
+        trials=3,
+    )
     first, chosen, other = ([str(cell) for cell in cells] for cells in decision(costs, 2.0))
     assert first == ["without scaling", STATIC, "14,400", "", "0.0%", "100.0%", "0.0%", "0.0%"]
     assert chosen == ["recommended", DEMAND, "2,880", "11,520", "0.5%", "95.0%", "4.0%", "1.0%"]

@@ -77,7 +77,7 @@ def failed(data: bytes) -> Failed:
 
 def ways(answer: WhatIfAnswer) -> dict[str, dict[str, Any]]:
     """The policies in the form of `tidegate audit --json`."""
-    same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "deferred", "backfilled")
+    same = ("gpu_hours_30d", "cost_30d", "minutes_served", "p99_s", "never_share", "deferred", "backfilled")
     return {
         row.name: {
             "settings": row.settings if row.scaled_object else "",

@@ -23,7 +23,7 @@ from tidegate.simulation.compare import peak
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace
 
-BUDGETS = (0.0, 0.01, 0.02)
+BUDGETS = (0.0, 0.005, 0.01, 0.015, 0.02)
 LEAST_S = 300
 
 

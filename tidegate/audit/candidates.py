@@ -1,16 +1,17 @@
 """Candidate ScaledObjects: valid KEDA manifests, derived from the shipped ones. Pure, except for `bases`.
 
 Example:
-    found = candidates(bases("cv"), trace, load, budgets=(0.0, 0.02))
-    found[0].name, found[0].text             # the manifest for `kubectl apply` and for the simulation
+    found = families(bases("cv"), trace, load, budgets=(0.0, 0.02))
+    found[0].at(3).text                      # the manifest for `kubectl apply` and for the simulation
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -70,9 +71,22 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     degradable: bool = False
 
     @property
-    def kind(self) -> str:
-        """One of KINDS, or the name."""
-        return DEGRADABLE if self.name.startswith(DEGRADABLE) else self.name
+    def label(self) -> str:
+        """Its name on screen; `name` is its key in JSON."""
+        return self.name.replace(DEGRADABLE, f"{DEMAND}, degrades").replace(STATIC_DEGRADABLE, "static, degrades")
+
+
+class Family(NamedTuple):
+    """Candidates of one policy, at each number of replicas from `least` to `most`. at: the candidate. first: the number
+    to try first. is_minimum: whether the number is a minimum, and not the whole fleet.
+    """
+
+    name: str
+    at: Callable[[int], Candidate]
+    least: int
+    most: int
+    first: int = 0
+    is_minimum: bool = False
 
 
 def bases(service: str) -> Bases:
@@ -93,32 +107,60 @@ def _deferral_trigger(name: str) -> Document | None:
     return next((patch[0]["value"] for patch in patches), None)
 
 
-def candidates(base: Bases, trace: Trace, load: Workload, budgets: Sequence[float]) -> list[Candidate]:
-    """Return all candidates except the lag policy's, which `lags` returns. budgets: values of lossBudget."""
-    n = peak(trace, load)
-    result = [
-        _candidate(STATIC, f"{n} replicas at all times", _lag(base, load, min_replicas=n, max_replicas=n)),
-        _candidate(KEDA_DEFAULT, f"lagThreshold {KEDA_DEFAULT_LAG}, all other fields unset", _default(base, load)),
-        _candidate(DEMAND, "every frame at first", _demand(base, load)),
-    ]
-    if base.put_off:
-        result += [
-            _candidate(
-                f"{DEGRADABLE} {b:g}",
-                f"lossBudget {b:g}",
-                _demand(base, load, budget=b),
-                degradable=True,
-            )
-            for b in budgets
-        ]
-    return result
+def families(
+    base: Bases, trace: Trace, load: Workload, budgets: Sequence[float], kinds: Collection[str] = KINDS
+) -> list[Family]:
+    """Return the static fleets and these kinds of policies, except the lag policy, which `lags` returns. budgets:
+    values of lossBudget; the largest is the degradable static fleet's.
+    """
+    least, most, n = max(1, load.min_replicas), load.max_replicas, peak(trace, load)
+    result = [Family(STATIC, partial(_static, base, load), least, most, first=n)]
+    is_degradable = base.put_off is not None and DEGRADABLE in kinds and len(budgets) > 0
+    if is_degradable:
+        at = partial(_degradable_static, base, load, max(budgets))
+        result.append(Family(STATIC_DEGRADABLE, at, least, most, first=(least + n) // 2))
+    if KEDA_DEFAULT in kinds:
+        result.append(single(_keda_default(base, load)))
+    if DEMAND in kinds:
+        result.append(demand(base, load))
+    return result + [demand(base, load, budget) for budget in budgets if is_degradable]
 
 
-def degradable_static(base: Bases, load: Workload, replicas: int, budget: float) -> Candidate:
+def single(candidate: Candidate) -> Family:
+    """Return a family of one candidate."""
+    return Family(candidate.name, lambda _: candidate, 0, 0)
+
+
+def demand(base: Bases, load: Workload, budget: float | None = None) -> Family:
+    """Return the demand policy at each minimum of replicas. budget: its lossBudget; None: nothing degrades."""
+    name = DEMAND if budget is None else f"{DEGRADABLE} {budget:g}"
+    at = partial(_demand_candidate, name, base, load, budget)
+    return Family(name, at, load.min_replicas, load.max_replicas, first=load.min_replicas, is_minimum=True)
+
+
+def _demand_candidate(name: str, base: Bases, load: Workload, budget: float | None, replicas: int) -> Candidate:
+    settings = "every frame at first" if budget is None else f"lossBudget {budget:g}"
+    at_least = f", {replicas} replicas at least" if replicas > load.min_replicas else ""
+    bounds = msgspec.structs.replace(load, min_replicas=replicas)
+    document = _demand(base, bounds, budget=budget)
+    return _candidate(name, settings + at_least, document, degradable=budget is not None)
+
+
+def _static(base: Bases, load: Workload, replicas: int) -> Candidate:
+    document = _lag(base, load, min_replicas=replicas, max_replicas=replicas)
+    return _candidate(STATIC, f"{replicas} replicas at all times", document)
+
+
+def _degradable_static(base: Bases, load: Workload, budget: float, replicas: int) -> Candidate:
     """Return a static fleet whose workers defer frames: its demand trigger has these replicas as both bounds."""
     bounds = msgspec.structs.replace(load, min_replicas=replicas, max_replicas=replicas)
     document = _demand(base, bounds, budget=budget)
     return _candidate(STATIC_DEGRADABLE, f"{replicas} replicas at all times", document, degradable=True)
+
+
+def _keda_default(base: Bases, load: Workload) -> Candidate:
+    settings = f"lagThreshold {KEDA_DEFAULT_LAG}, all other fields unset"
+    return _candidate(KEDA_DEFAULT, settings, _default(base, load))
 
 
 def lags(base: Bases, load: Workload) -> list[Candidate]:

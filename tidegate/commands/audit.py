@@ -24,6 +24,7 @@ from tidegate.audit.candidates import Bases, bases, candidate_in_force
 from tidegate.audit.costs import ENOUGH, Costs
 from tidegate.audit.costs import audit as simulate
 from tidegate.audit.pattern import DAY_S, Pattern, pattern, rises
+from tidegate.audit.search import Row
 from tidegate.client import usage
 from tidegate.client.files import written
 from tidegate.client.times import instant, now_here
@@ -88,7 +89,8 @@ CURRENT_S = 60.0
     "budgets",
     type=Number(0, 1),
     multiple=True,
-    help="Share of frames that may never be analysed: lossBudget. May be repeated.  [default: 0, 0.01, 0.02]",
+    help="Share of frames that may never be analysed: lossBudget. May be repeated.  "
+    "[default: 0, 0.005, 0.01, 0.015, 0.02]",
 )
 @click.option(
     "--serve",
@@ -241,7 +243,7 @@ def _print_costs(options: AuditOptions, trace: Trace, costs: Costs, out: Console
         records.show(out, view.fields(options.price), view.rows(costs, options.price), "nothing")
     else:
         out.print(view.table(costs, options.price))
-    for line in (*(f"{row.label}: {view.settings(row)}" for row in costs.rows), *view.simulated(trace, costs)):
+    for line in (*(f"{row.label}: {row.settings}" for row in costs.rows), *view.simulated(trace, costs)):
         out.print(Text(line, "dim"), soft_wrap=True)
     out.print()
     fields, rows = view.decision_fields(options.price), view.decision(costs, options.price)
@@ -286,21 +288,12 @@ def _fields(
         "latency_target_s": load.latency_target_s,
         "quiet": arrivals.measured.static_share,
         "left_out": arrivals.measured.deferred_share,
-        "ways": {
-            row.name: {
-                "settings": row.candidate.settings if row.candidate else "",
-                "gpu_hours_30d": costs.a_month(row),
-                "cost_30d": None if options.price is None else costs.a_month(row) * options.price,
-                "minutes_served": row.result.window_attainment,
-                "p99_s": _finite(row.result.p99_s),
-                "left_out": row.result.deferred_share,
-                "deferred": row.result.deferred,
-                "backfilled": row.result.backfilled,
-            }
-            for row in costs.rows
-        },
+        "ways": {row.name: _way(row, costs, options.price) for row in costs.rows},
         "recommended": costs.chosen.name,
         "runner_up": costs.runner_up.name if costs.runner_up else None,
+        "again": _way(Row(candidate, costs.again), costs, options.price),
+        "sooner": _sooner(costs, options.price),
+        "simulations": costs.trials,
         "saved": {
             "against": costs.baseline.name,
             "against_gpu_hours_30d": costs.a_month(costs.baseline),
@@ -309,6 +302,28 @@ def _fields(
         },
         "scaled_object": candidate.text,
     }
+
+
+def _way(row: Row, costs: Costs, price: float | None) -> dict[str, Any]:
+    """Return the fields of one way to scale."""
+    r, hours = row.result, costs.a_month(row)
+    return {
+        "settings": row.candidate.settings if row.candidate else "",
+        "gpu_hours_30d": hours,
+        "cost_30d": None if price is None else hours * price,
+        "minutes_served": r.window_attainment,
+        "p99_s": _finite(r.p99_s),
+        "left_out": r.deferred_share,
+        "never_share": r.never_share,
+        "deferred": r.deferred,
+        "backfilled": r.backfilled,
+    }
+
+
+def _sooner(costs: Costs, price: float | None) -> dict[str, Any] | None:
+    """Return the fields of demand with a shorter cold start."""
+    sooner = costs.sooner
+    return {"cold_start_s": sooner.cold_start_s, **_way(sooner.row, costs, price)} if sooner else None
 
 
 def _finite(value: float) -> float | None:

@@ -10,8 +10,9 @@ import matplotlib
 import numpy as np
 
 from tidegate.audit.candidates import DEMAND, KEDA_DEFAULT, LAG, STATIC
-from tidegate.audit.costs import ORACLE, Costs
+from tidegate.audit.costs import Costs
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
+from tidegate.audit.search import ORACLE
 from tidegate.simulation.trace import Floats, Trace
 
 matplotlib.use("Agg")
@@ -90,7 +91,7 @@ def _cost_bars(axes: Any, costs: Costs, price: float | None) -> None:
         text = f" {cost:,.0f}: {r.window_attainment:.1%} of minutes served"
         text += f", {r.deferred_share:.1%} of frames deferred" if r.deferred else ""
         is_chosen = row is costs.chosen
-        enough = r.window_attainment >= costs.enough or row.name == ORACLE
+        enough = r.window_attainment >= costs.goal.enough or row.name == ORACLE
         axes.text(
             cost,
             position,
@@ -104,7 +105,8 @@ def _cost_bars(axes: Any, costs: Costs, price: float | None) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, totals.max() * 1.75)
     unit_name = "GPU-hours" if price is None else f"cost at {price:g} a GPU-hour"
-    axes.set_title(f"{unit_name} in 30 days; red: under {costs.enough:.0%} of minutes served", loc="left", fontsize=10)
+    title = f"{unit_name} in 30 days; red: under {costs.goal.enough:.0%} of minutes served"
+    axes.set_title(title, loc="left", fontsize=10)
     _hide_frame(axes)
 
 

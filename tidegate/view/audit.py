@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tidegate.audit.arrivals import Arrivals, WorkerMeasurements
-from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs, Row
+from tidegate.audit.costs import MOST_DAYS, TUNED_DAYS, Costs
 from tidegate.audit.pattern import DAY_S, HOUR_S, Pattern
+from tidegate.audit.search import Row
 from tidegate.client.usage import CameraTotal
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace
@@ -133,12 +134,6 @@ def rows(costs: Costs, price: float | None) -> list[list[str | Text]]:
     return found
 
 
-def settings(row: Row) -> str:
-    """Return the chosen settings of a row."""
-    oracle = "the lowest cost if every arrival is known in advance, with 1 % of the work late"
-    return row.candidate.settings if row.candidate else oracle
-
-
 def simulated(trace: Trace, costs: Costs) -> Iterator[str]:
     """Describe the simulated days."""
     days = costs.simulated.duration_s / DAY_S
@@ -193,20 +188,52 @@ def chosen(costs: Costs, price: float | None) -> Iterator[str]:
     assert row.candidate
     hours, saved = costs.a_month(row), costs.saved(row)
     cost = f"costs {hours:,.0f} GPU-hours in 30 days" + (f", {hours * price:,.0f} at {price:g} each" if price else "")
-    what = "what runs now" if costs.others else "a fixed fleet for the peak"
+    what = "what runs now" if costs.others else "a fixed fleet"
     money = f", {saved * price:,.0f}," if price else ""
     less = f"; that saves {saved:,.0f}{money} against {what}, which costs {costs.a_month(against):,.0f}"
     yield f"recommended: {row.label} ({row.candidate.settings}): {cost}" + (less if saved > 0 else "")
-    lost = f" and never analyses {costs.loss:.1%} of the frames at most" if costs.loss < 1 else ""
+    if other := costs.runner_up:
+        yield f"runner-up: {other.label}: {_reason(costs, other, price)}"
+    goal = costs.goal
+    lost = f" and never analyses {goal.loss:.1%} of the frames at most" if goal.loss < 1 else ""
     yield (
-        f"the rule: the cheapest that serves {costs.enough:.0%} of the minutes within the target{lost}, or else the "
+        f"the rule: the cheapest that serves {goal.enough:.0%} of the minutes within the target{lost}, or else the "
         "one that serves most"
     )
+    yield from _check(costs, price)
     if row.candidate.degradable:
         yield (
             "its workers analyse fewer frames of waiting segments: they need the component deploy/keda/demand/elastic, "
             "which the overlays' form /demand has, or 'tidegate up'"
         )
+
+
+def _reason(costs: Costs, other: Row, price: float | None) -> str:
+    """Return why the runner-up is not recommended."""
+    if costs.goal.holds(other.result):
+        more = costs.a_month(other) - costs.a_month(costs.chosen)
+        return f"costs {_amount(more, price)} more in 30 days" if round(more * (price or 1)) else "costs the same"
+    return f"serves {other.result.window_attainment:.1%} of the minutes, never analyses {other.result.never_share:.1%}"
+
+
+def _check(costs: Costs, price: float | None) -> Iterator[str]:
+    """Describe the second simulation of the recommended file, and a shorter cold start."""
+    again = Row(costs.chosen.candidate, costs.again)
+    yield (
+        f"simulated once more from the file, with other random numbers: {again.result.window_attainment:.1%} "
+        f"of the minutes served, {again.result.never_share:.1%} of the frames never analysed, "
+        f"{_amount(costs.a_month(again), price)} in 30 days"
+        + ("" if costs.goal.holds(again.result) else ". That misses the rule: state more than you need")
+    )
+    if costs.sooner:
+        row = costs.sooner.row
+        less = costs.a_month(costs.chosen) - costs.a_month(row)
+        worth = f"{_amount(less, price)} less in 30 days: faster nodes are worth that" if less > 0 else "no less"
+        yield f"with a cold start of {costs.sooner.cold_start_s:g} s, {row.label} ({row.settings}) costs {worth}"
+
+
+def _amount(hours: float, price: float | None) -> str:
+    return f"{hours:,.0f} GPU-hours" if price is None else f"{hours * price:,.0f}"
 
 
 def _ratio(hours: float, of: float) -> str:

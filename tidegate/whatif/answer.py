@@ -20,8 +20,9 @@ from shared.contract.questions.whatif import (
 from shared.contract.segment import rfc3339
 from tidegate.audit.arrivals import Arrivals
 from tidegate.audit.candidates import bases, candidate_in_force
-from tidegate.audit.costs import Costs, Row, audit
+from tidegate.audit.costs import Costs, audit
 from tidegate.audit.pattern import DAY_S, pattern, rises
+from tidegate.audit.search import Row
 from tidegate.simulation import series
 from tidegate.simulation.engine import Workload
 from tidegate.view import audit as view
@@ -57,7 +58,7 @@ def _row(row: Row, costs: Costs, price: float | None) -> whatif.WhatIfRow:
     hours = costs.a_month(row)
     return whatif.WhatIfRow(
         name=row.name,
-        settings=view.settings(row),
+        settings=row.settings,
         gpu_hours_30d=hours,
         cost_30d=None if price is None else hours * price,
         of_static=_share(r.replica_hours, static.replica_hours),

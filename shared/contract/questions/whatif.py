@@ -23,7 +23,7 @@ MadeUp = Literal["days", "bursts", "flash_crowd", "ramp", "outage"]
 # Policies compared with a fleet for the peak. The last defers frames while capacity is short.
 Policy = Literal["KEDA default", "lag", "demand", "demand, bends"]
 POLICIES: tuple[Policy, ...] = ("KEDA default", "lag", "demand", "demand, bends")
-BUDGETS = (0.0, 0.01, 0.02)
+BUDGETS = (0.0, 0.005, 0.01, 0.015, 0.02)
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 

@@ -27,7 +27,7 @@ export class Form {
     this.csv = new Field("csv", h("input", { type: "file", accept: ".csv,text/csv,text/plain" }), texts.csvHint);
     this.trace = choice("trace", texts.traces);
     this.numbers = numbers(now?.price ?? null);
-    this.budgets = new Field("budgets", h("input", { value: "0, 0.01, 0.02", autocomplete: "off" }), texts.budgetsHint);
+    this.budgets = new Field("budgets", h("input", { value: "0, 0.005, 0.01, 0.015, 0.02", autocomplete: "off" }), texts.budgetsHint);
     this.policies = Object.entries(texts.policyNames).map(([value, text]) => ({ value, text, box: h("input", { type: "checkbox", checked: true }) }));
     this.general = mistakeLine();
     this.button = h("button", { class: "primary" }, texts.go);
