@@ -8,7 +8,9 @@
 | `facts` | what a file says of itself |
 | `labels` | labels in its metadata, or next to it |
 | `configs` | the pixels that a file next to it asks for |
+| `reading` | how to use a file |
 | `families` | the known families, and how each is recognised |
+| `libreyolo` | those of libreyolo, by its metadata |
 | `trial` | what its outputs on noise show |
 | `picture` | how it wants its picture |
 | `decoders` | from its outputs to objects |

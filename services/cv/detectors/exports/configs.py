@@ -1,4 +1,4 @@
-"""The pixels that a file next to a model asks for, as its exporter wrote it. Raises ModelError for one that can't be read."""
+"""The pixels that a file next to a model asks for, as its exporter wrote it. Raises ModelError if it can't be read."""
 
 from __future__ import annotations
 
