@@ -185,8 +185,8 @@ def without_overlaps(found: Candidates, iou: float) -> Candidates:
             common = np.clip(high - low, 0, None).prod(axis=1)
             overlaps = common > iou * (area[i] + area[i + 1 :] - common)
             left[i + 1 :] &= (ids[i + 1 :] != ids[i]) | ~overlaps
-    kept = order[left]
-    return Candidates(found.boxes[kept], found.scores[kept], found.ids[kept])
+    chosen = order[left]
+    return Candidates(found.boxes[chosen], found.scores[chosen], found.ids[chosen])
 
 
 def _of_classes(boxes: Floats, scores: Floats, least: float, *, corners: bool, several: bool) -> Candidates:
@@ -197,5 +197,5 @@ def _of_classes(boxes: Floats, scores: Floats, least: float, *, corners: bool, s
     if several:
         ids, at = np.nonzero(scores[:, keep] >= least)
         keep = keep[at]
-    kept = boxes[keep]
-    return Candidates(kept if corners else from_centres(kept), scores[ids, keep], ids)
+    chosen = boxes[keep]
+    return Candidates(chosen if corners else from_centres(chosen), scores[ids, keep], ids)

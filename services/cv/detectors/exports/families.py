@@ -230,19 +230,24 @@ def _yolo_nas(facts: Facts) -> Iterator[Reading]:
     """
     picture = Picture(fit=CENTRE, deviation=(1.0,) * 3 if facts.is_uint8 else (255.0,) * 3)
     shapes = [output.shape for output in facts.outputs]
-    made: tuple[Decoder, Labels | None, str, float | None] | None = None
+    decoded: tuple[Decoder, Labels | None, str, float | None] | None = None
     if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] == 7:
         decode = decoders.rows(box=slice(1, 5), score=5, id=6)
-        made = decode, facts.labels or labels.of_coco(80), "rows of seven (YOLO-NAS, flat)", None
+        decoded = decode, facts.labels or labels.of_coco(80), "rows of seven (YOLO-NAS, flat)", None
     elif len(shapes) == 4 and shapes[0][-1:] == (1,) and [s[1:] for s in shapes[1:]] == _finished(shapes[1]):
         decode = decoders.separate(1, 2, 3, count=0)
-        made = decode, facts.labels or labels.of_coco(80), "a count, boxes, scores and classes (YOLO-NAS, batch)", None
+        decoded = (
+            decode,
+            facts.labels or labels.of_coco(80),
+            "a count, boxes, scores and classes (YOLO-NAS, batch)",
+            None,
+        )
     elif len(shapes) == 2 and shapes[0] == (1, facts.anchors(*YOLO), 4) and shapes[1][:2] == shapes[0][:2]:
         decode = decoders.pair(0, 1, classes_first=False)
         count = shapes[1][2]
-        made = decode, named(facts, count), f"{shapes[0][1]} boxes and {count} scores of each (YOLO-NAS)", 0.7
-    if made and made[1]:
-        yield Reading("yolo-nas", picture, made[0], made[1], made[2], iou=made[3])
+        decoded = decode, named(facts, count), f"{shapes[0][1]} boxes and {count} scores of each (YOLO-NAS)", 0.7
+    if decoded and decoded[1]:
+        yield Reading("yolo-nas", picture, decoded[0], decoded[1], decoded[2], iou=decoded[3])
 
 
 def _finished(boxes: tuple[int, ...]) -> list[tuple[int, ...]]:

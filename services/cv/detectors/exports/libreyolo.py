@@ -43,14 +43,14 @@ def readings(facts: Facts) -> Iterator[Reading]:
             f"{facts.path} is {name!r} of libreyolo, in a layout that is not known here: export one of "
             f"{', '.join(sorted(_FAMILIES))}, without deepstream"
         )
-    if made := family.make(facts):
+    if decoded := family.make(facts):
         picture = family.picture
         if name.startswith("yolo9"):
             picture = UNIT._replace(fit=CENTRE if facts.metadata.get("letterbox_pad") == "center" else CORNER)
         if name == "deimv2" and facts.metadata.get("size") in _DINO_SIZES:
             picture = IMAGENET
         evidence = f"libreyolo's metadata: {name}, version {facts.metadata['libreyolo_version']}"
-        yield Reading("libreyolo", picture, *made, evidence, iou=family.iou, in_pixels=family.in_pixels)
+        yield Reading("libreyolo", picture, *decoded, evidence, iou=family.iou, in_pixels=family.in_pixels)
 
 
 def is_of(facts: Facts) -> bool:
