@@ -1,7 +1,8 @@
 """A trial of a file: its outputs on noise show what shapes do not, and reveal a wrong reading. Pure, in numpy.
 
-reading = settled(reading, facts, outputs)      # of `noise(facts.size)`
-check(reading, facts, outputs)                  # raises ModelError
+Example:
+    reading = settled(reading, facts, outputs)      # of `noise(facts.size)`
+    check(reading, facts, outputs)                  # raises ModelError
 """
 
 from __future__ import annotations
