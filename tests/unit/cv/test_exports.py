@@ -59,6 +59,13 @@ def cells() -> np.ndarray[Any, Any]:
     return array
 
 
+def of_corners() -> np.ndarray[Any, Any]:
+    array = zeros(1, CELLS, 6)
+    array[0, :, :2] = cells()[0, :, :2] - 4
+    array[0, :, 2:4] = cells()[0, :, :2] + 4
+    return array
+
+
 def yolox(folder: Path) -> str:
     array = cells()
     array[0, 11, :5] = (*CENTRE, 1)
@@ -182,6 +189,14 @@ def detection_output(folder: Path) -> str:
     return Export(folder, scale=1 / 255).output("a", rows, (0, 0, 0, 2)).save("background\nred\nblue\n")
 
 
+def libreyolo(folder: Path) -> str:
+    array = zeros(1, 6, CELLS)
+    array[0, :4, 7] = CORNERS
+    file = Export(folder).output("output", array, (0, 5, 7))
+    file = file.metadata(libreyolo_version="1.6.0", model_family="yolo9", task="detect")
+    return file.metadata(names='{"0": "red", "1": "blue"}').save(labels="")
+
+
 class Case(NamedTuple):
     """score: of the object that a file of the family finds in PICTURE."""
 
@@ -199,9 +214,9 @@ CASES = [
     Case(yolox, "yolox", BLUE),
     Case(yolox_of_offsets, "yolox", BLUE),
     Case(yolov6, "yolov6", RED),
-    Case(yolo_nas, "yolo-nas", BLUE),
-    Case(yolo_nas_flat, "yolo-nas", BLUE),
-    Case(yolo_nas_batch, "yolo-nas", BLUE),
+    Case(yolo_nas, "yolo-nas", RED),
+    Case(yolo_nas_flat, "yolo-nas", RED),
+    Case(yolo_nas_batch, "yolo-nas", RED),
     Case(rf_detr, "rf-detr", RED_BY_IMAGENET / 2),
     Case(rt_detr, "rt-detr", RED),
     Case(rt_detr_by_ultralytics, "rt-detr", RED),
@@ -212,6 +227,7 @@ CASES = [
     Case(paddle_rows, "paddle", RED),
     Case(efficientdet, "efficientdet", RED),
     Case(torchvision, "torchvision", RED),
+    Case(libreyolo, "libreyolo", RED),
     Case(detection_output, "detection-output", BLUE),
 ]
 
@@ -292,6 +308,11 @@ LIES: dict[str, tuple[Callable[[Export], Export], str, str]] = {
         lambda file: file.output("dets", zeros(1, 10, 4) * np.nan).output("labels", zeros(1, 10, 2)),
         "red\nblue\n",
         "no numbers",
+    ),
+    "corners for centres": (
+        lambda file: file.output("output0", of_corners()),
+        "red\nblue\n",
+        "corners where that has centre and size",
     ),
     "logits as scores": (lambda file: file.output("output0", zeros(1, 6, CELLS) + 7), "red\nblue\n", "a score of 7"),
     "no labels": (lambda file: file.output("output0", zeros(1, 6, CELLS)), "", "Write its labels in"),

@@ -5,13 +5,15 @@
 
 | module | what it has |
 |---|---|
-| `facts` | what a file says of itself |
 | `labels` | labels in its metadata, or next to it |
+| `facts` | what a file says of itself |
+| `decoders` | from its outputs to objects |
+| `picture` | how it wants its picture |
 | `configs` | the pixels that a file next to it asks for |
+| `reading` | how to use a file |
+| `libreyolo` | those of libreyolo, by its metadata |
 | `families` | the known families, and how each is recognised |
 | `trial` | what its outputs on noise show |
-| `picture` | how it wants its picture |
-| `decoders` | from its outputs to objects |
 | `detector` | the detector, by OpenVINO |
 """
 

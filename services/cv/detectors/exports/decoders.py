@@ -33,11 +33,14 @@ Outputs = Sequence[Floats]
 Decoder = Callable[[Outputs, float], Candidates]
 
 
-def dense(output: int = 0, *, columns_first: bool, objectness: bool = False, corners: bool = False) -> Decoder:
+def dense(
+    output: int = 0, *, columns_first: bool, objectness: bool = False, corners: bool = False, several: bool = False
+) -> Decoder:
     """Decode one array of boxes and class scores for each cell of a grid.
 
     columns_first: (4 + classes, cells) instead of (cells, 4 + classes). objectness: a score of the box comes before
-    those of the classes, and multiplies them. corners: boxes are x1, y1, x2, y2, not centre and size.
+    those of the classes, and multiplies them. corners: boxes are x1, y1, x2, y2, not centre and size. several: a cell
+    may be several objects, not its best class alone.
     """
 
     def decode(outputs: Outputs, least: float) -> Candidates:
@@ -48,19 +51,18 @@ def dense(output: int = 0, *, columns_first: bool, objectness: bool = False, cor
             # A product is below `least` where one factor is: most cells end here.
             columns = columns[:, columns[4] >= least]
             scores = columns[5:] * columns[4]
-        return _best_class(columns[:4].T, scores, least, corners=corners)
+        return _of_classes(columns[:4].T, scores, least, corners=corners, several=several)
 
     return decode
 
 
-def pair(boxes: int, scores: int, *, classes_first: bool, corners: bool = True) -> Decoder:
+def pair(boxes: int, scores: int, *, classes_first: bool, several: bool = False) -> Decoder:
     """Decode an array of boxes (cells, 4) and one of class scores: (classes, cells) or (cells, classes)."""
 
     def decode(outputs: Outputs, least: float) -> Candidates:
         columns = outputs[scores].reshape(outputs[scores].shape[-2:])
-        return _best_class(
-            outputs[boxes].reshape(-1, 4), columns if classes_first else columns.T, least, corners=corners
-        )
+        columns = columns if classes_first else columns.T
+        return _of_classes(outputs[boxes].reshape(-1, 4), columns, least, corners=True, several=several)
 
     return decode
 
@@ -183,13 +185,17 @@ def without_overlaps(found: Candidates, iou: float) -> Candidates:
             common = np.clip(high - low, 0, None).prod(axis=1)
             overlaps = common > iou * (area[i] + area[i + 1 :] - common)
             left[i + 1 :] &= (ids[i + 1 :] != ids[i]) | ~overlaps
-    kept = order[left]
-    return Candidates(found.boxes[kept], found.scores[kept], found.ids[kept])
+    chosen = order[left]
+    return Candidates(found.boxes[chosen], found.scores[chosen], found.ids[chosen])
 
 
-def _best_class(boxes: Floats, scores: Floats, least: float, *, corners: bool) -> Candidates:
-    """Return each cell with its best class. scores: (classes, cells)."""
+def _of_classes(boxes: Floats, scores: Floats, least: float, *, corners: bool, several: bool) -> Candidates:
+    """Return each cell with its best class, or with each of at least `least`. scores: (classes, cells)."""
     best = scores.max(axis=0)
     keep = np.flatnonzero(best >= least)
-    kept = boxes[keep]
-    return Candidates(kept if corners else from_centres(kept), best[keep], scores[:, keep].argmax(axis=0))
+    ids = scores[:, keep].argmax(axis=0)
+    if several:
+        ids, at = np.nonzero(scores[:, keep] >= least)
+        keep = keep[at]
+    chosen = boxes[keep]
+    return Candidates(chosen if corners else from_centres(chosen), scores[ids, keep], ids)

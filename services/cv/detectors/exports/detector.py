@@ -12,8 +12,8 @@ from services.cv.detectors import Detection, DetectorOptions, detections, warm_u
 from services.cv.detectors.exports import decoders, facts, families, trial
 from services.cv.detectors.exports.decoders import Candidates, Outputs
 from services.cv.detectors.exports.facts import Facts
-from services.cv.detectors.exports.families import Reading
 from services.cv.detectors.exports.picture import STRETCH, placed, with_steps
+from services.cv.detectors.exports.reading import Reading
 from shared.contract.names import safe_name
 from shared.models.openvino import Queue
 from shared.runtime.errors import ModelError
@@ -38,6 +38,8 @@ class ExportedDetector:
         self.reading = settled
         self.labels = settled.labels.names[int(settled.background) :]
         self._min_score = options.min_score
+        # COCO's ids have gaps.
+        self._unused = np.flatnonzero([label == "-" for label in settled.labels.names])
         is_stretched = settled.picture.fit == STRETCH
         self.size = self.facts.size if is_stretched else None
         self.within = None if is_stretched else self.facts.size
@@ -59,6 +61,9 @@ class ExportedDetector:
         """Return the objects, with boxes in pixels of the input."""
         reading = self.reading
         found = reading.decode(outputs, self._min_score)
+        if len(self._unused):
+            is_used = ~np.isin(found.ids, self._unused)
+            found = Candidates(found.boxes[is_used], found.scores[is_used], found.ids[is_used])
         if not reading.in_pixels:
             found = found._replace(boxes=found.boxes * np.array([*self.facts.size, *self.facts.size]))
         return decoders.without_overlaps(found, reading.iou) if reading.iou else found

@@ -59,7 +59,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(path: Path, model: ov.Model) -> Facts:
     """Return a model's facts. The model gets a batch of one. Raises ModelError if it takes no image."""
-    metadata = _metadata(model)
+    stated = _metadata(model)
+    # Of an .xml they may be in a file next to it, too.
+    metadata = (labels.entries(path.with_name("metadata.yaml")) if path.suffix == ".xml" else {}) | stated
     image, layout, size = _image(path, model, metadata)
     return Facts(
         path=path,
@@ -70,7 +72,7 @@ def read(path: Path, model: ov.Model) -> Facts:
         inputs=frozenset(_name(other) for other in model.inputs if other.node != image.node),
         outputs=tuple(Output(frozenset(output.names), _dims(output.partial_shape)) for output in model.outputs),
         metadata=metadata,
-        labels=labels.find(path, metadata),
+        labels=labels.find(path, stated),
     )
 
 
@@ -121,7 +123,7 @@ def _reshape(path: Path, model: ov.Model, image: ov.Output, shape: list[int]) ->
 
 
 def _metadata(model: ov.Model) -> dict[str, str]:
-    """Return the metadata of the file's exporter."""
+    """Return the metadata that the file's exporter wrote into it."""
     found: dict[str, str] = {}
     for part in _METADATA:
         if model.has_rt_info(part):

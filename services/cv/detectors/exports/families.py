@@ -10,25 +10,17 @@ guessed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from services.cv.detectors.exports import configs, decoders, labels
+from services.cv.detectors.exports import configs, decoders, labels, libreyolo
 from services.cv.detectors.exports.decoders import Decoder
 from services.cv.detectors.exports.facts import Facts
 from services.cv.detectors.exports.labels import Labels
-from services.cv.detectors.exports.picture import (
-    CENTRE,
-    CORNER,
-    IMAGENET_DEVIATION,
-    IMAGENET_MEAN,
-    Picture,
-)
+from services.cv.detectors.exports.picture import CENTRE, CORNER, Picture
+from services.cv.detectors.exports.reading import IMAGENET, IMAGENET_BGR, UNIT, Reading, Recogniser, named
 from shared.runtime.errors import ModelError
 
-_UNIT = Picture(deviation=(255.0, 255.0, 255.0))
-_UNIT_CENTRE = _UNIT._replace(fit=CENTRE)
-_IMAGENET = Picture(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION)
+_CENTRED = UNIT._replace(fit=CENTRE)
 _ULTRALYTICS_IOU = 0.7
 # Strides of the grids of YOLO, and of NanoDet-Plus and PicoDet.
 YOLO, NANO = (8, 16, 32), (8, 16, 32, 64)
@@ -38,34 +30,14 @@ _BINS = 8
 _MOST_ROWS = 2000
 
 
-class Reading(NamedTuple):
-    """How to use a file. format: of FORMATS. iou: of boxes that are one object, None if the file suppresses them.
-
-    in_pixels: boxes are in pixels of the input, not in shares. background: id 0 is none of the classes. constants: for
-    the inputs besides the image. is_raw: whether a trial must tell boxes from offsets of a grid.
-    """
-
-    format: str
-    picture: Picture
-    decode: Decoder
-    labels: Labels
-    evidence: str
-    iou: float | None = None
-    in_pixels: bool = True
-    background: bool = False
-    constants: dict[str, tuple[float, ...]] = {}  # noqa: RUF012 - a NamedTuple's default, never changed
-    is_raw: bool = False
-
-
-Recogniser = Callable[[Facts], Iterator[Reading]]
-
-
 def recognise(facts: Facts, format: str = "") -> Reading:
     """Return how to use a file. format: of FORMATS, to choose among readings. Raises ModelError with what was seen."""
     if format and format not in FORMATS:
         raise ModelError(f"CV_MODEL_FORMAT={format} is not known: take one of {', '.join(FORMATS)}")
     _refuse_other_tasks(facts)
-    found = [reading for make in _FAMILIES for reading in make(facts) if format in ("", reading.format)]
+    # What libreyolo says of its files comes before their shapes, which it uses otherwise.
+    makers = (libreyolo.readings,) if libreyolo.is_of(facts) and format in ("", "libreyolo") else _FAMILIES
+    found = [reading for make in makers for reading in make(facts) if format in ("", reading.format)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -98,13 +70,6 @@ def _remedy(facts: Facts) -> str:
     return f"{hint} its labels in {beside}, one a line from id 0 on, or see docs/how-to/detect.md for the layouts"
 
 
-def _named(facts: Facts, count: int, *, more: int = 0) -> Labels | None:
-    """Return the labels if they fit `count` classes, up to `more` of which have none. COCO's if the file has none."""
-    if facts.labels is None:
-        return labels.of_coco(count)
-    return facts.labels if 0 <= count - len(facts.labels.names) <= more else None
-
-
 def _only(facts: Facts, axes: int) -> tuple[int, ...]:
     """Return the shape of the file's one output, () if it has others, or not that many axes."""
     shape = facts.outputs[0].shape
@@ -117,7 +82,7 @@ def _torchvision(facts: Facts) -> Iterator[Reading]:
         return
     decode = decoders.separate(at[0] or 0, at[1] or 0, at[2] or 0)
     yield Reading(
-        "torchvision", _UNIT, decode, _required(facts), "outputs boxes (n, 4), labels and scores", background=True
+        "torchvision", UNIT, decode, _required(facts), "outputs boxes (n, 4), labels and scores", background=True
     )
 
 
@@ -150,7 +115,7 @@ def _rt_detr(facts: Facts) -> Iterator[Reading]:
     assert known is not None
     yield Reading(
         "rt-detr",
-        _UNIT,
+        UNIT,
         decoders.separate(at[0] or 0, at[1] or 0, at[2] or 0),
         known,
         "input orig_target_sizes; outputs labels, boxes and scores (RT-DETR, D-FINE)",
@@ -164,11 +129,11 @@ def _rf_detr(facts: Facts) -> Iterator[Reading]:
     if boxes is None or logits is None or len(facts.outputs) != 2:
         return
     count = facts.outputs[logits].shape[-1]
-    known = _named(facts, count, more=1)
+    known = named(facts, count, more=1)
     if facts.outputs[boxes].shape[-1] == 4 and known:
         decode = decoders.queries(boxes, logits, classes=len(known.names), softmax=False)
         yield Reading(
-            "rf-detr", _IMAGENET, decode, known, f"outputs dets and labels, {count} logits (RF-DETR)", in_pixels=False
+            "rf-detr", IMAGENET, decode, known, f"outputs dets and labels, {count} logits (RF-DETR)", in_pixels=False
         )
 
 
@@ -180,10 +145,10 @@ def _transformers(facts: Facts) -> Iterator[Reading]:
     count = facts.outputs[logits].shape[-1]
     picture, source = configs.of_transformers(facts)
     for format, classes, softmax in (("detr", count - 1, True), ("rt-detr", count, False)):
-        if known := _named(facts, classes):
+        if known := named(facts, classes):
             yield Reading(
                 format,
-                picture or (_IMAGENET if softmax else _UNIT),
+                picture or (IMAGENET if softmax else UNIT),
                 decoders.queries(boxes, logits, classes=classes, softmax=softmax),
                 known,
                 f"outputs logits and pred_boxes, {count} logits for {classes} classes; pixels by {source}",
@@ -205,11 +170,11 @@ def _ultralytics_queries(facts: Facts) -> Iterator[Reading]:
     if shape[2] == 6 and "rtdetr" in _made_of(facts) and facts.labels:
         decode = decoders.rows(box=slice(0, 4), score=4, id=5, corners=False)
         evidence = f"Ultralytics' metadata; {shape[1]} rows of six (RT-DETR)"
-        yield Reading("rt-detr", _UNIT, decode, facts.labels, evidence, in_pixels=False)
-    elif known := _named(facts, shape[2] - 4):
+        yield Reading("rt-detr", UNIT, decode, facts.labels, evidence, in_pixels=False)
+    elif known := named(facts, shape[2] - 4):
         decode = decoders.dense(columns_first=False)
         yield Reading(
-            "rt-detr", _UNIT, decode, known, f"Ultralytics' metadata; {shape[1]} queries (RT-DETR)", in_pixels=False
+            "rt-detr", UNIT, decode, known, f"Ultralytics' metadata; {shape[1]} queries (RT-DETR)", in_pixels=False
         )
 
 
@@ -221,7 +186,7 @@ def _yolo_rows(facts: Facts) -> Iterator[Reading]:
     if shape and shape[2] == 6 and 0 < shape[1] <= _MOST_ROWS and shape[1] != facts.anchors(*YOLO) and facts.labels:
         decode = decoders.rows(box=slice(0, 4), score=4, id=5)
         yield Reading(
-            "yolo-rows", _UNIT_CENTRE, decode, facts.labels, f"{shape[1]} rows of six (YOLOv10, or exported with NMS)"
+            "yolo-rows", _CENTRED, decode, facts.labels, f"{shape[1]} rows of six (YOLOv10, or exported with NMS)"
         )
 
 
@@ -231,27 +196,27 @@ def _yolov8(facts: Facts) -> Iterator[Reading]:
         return
     columns_first = shape[2] == facts.anchors(*YOLO)
     values, cells = shape[1:] if columns_first else shape[:0:-1]
-    if values > 4 and cells == facts.anchors(*YOLO) and (known := _named(facts, values - 4)):
+    if values > 4 and cells == facts.anchors(*YOLO) and (known := named(facts, values - 4)):
         evidence = f"{cells} cells of strides 8, 16, 32, each with 4 + {values - 4} values (YOLOv8, v9, 11, 12)"
         decode = decoders.dense(columns_first=columns_first)
-        yield Reading("yolov8", _UNIT_CENTRE, decode, known, evidence, iou=_ULTRALYTICS_IOU)
+        yield Reading("yolov8", _CENTRED, decode, known, evidence, iou=_ULTRALYTICS_IOU)
 
 
 def _yolov5(facts: Facts) -> Iterator[Reading]:
     shape = facts.outputs[0].shape
     if len(shape) != 3 or shape[1] != 3 * facts.anchors(*YOLO):
         return
-    if known := _named(facts, shape[2] - 5):
+    if known := named(facts, shape[2] - 5):
         decode = decoders.dense(columns_first=False, objectness=True)
         evidence = f"{shape[1]} boxes of three anchors, each with 5 + {shape[2] - 5} values (YOLOv5, v7)"
-        yield Reading("yolov5", _UNIT_CENTRE, decode, known, evidence, iou=0.45)
+        yield Reading("yolov5", _CENTRED, decode, known, evidence, iou=0.45)
 
 
 def _yolox(facts: Facts) -> Iterator[Reading]:
     shape = _only(facts, 3)
     if not shape or _is_ultralytics(facts) or shape[1] != facts.anchors(*YOLO):
         return
-    if known := _named(facts, shape[2] - 5):
+    if known := named(facts, shape[2] - 5):
         decode = decoders.dense(columns_first=False, objectness=True)
         evidence = f"{shape[1]} cells, each with 5 + {shape[2] - 5} values (YOLOX)"
         picture = Picture(channels="BGR", fit=CORNER)
@@ -259,22 +224,30 @@ def _yolox(facts: Facts) -> Iterator[Reading]:
 
 
 def _yolo_nas(facts: Facts) -> Iterator[Reading]:
-    """YOLO-NAS: boxes and scores, or finished objects as rows or as four arrays. It takes BGR, as it was trained."""
-    picture = Picture(channels="BGR", fit=CENTRE, deviation=(1.0,) * 3 if facts.is_uint8 else (255.0,) * 3)
+    """YOLO-NAS: boxes and scores, or finished objects as rows or as four arrays.
+
+    Its weights, and its exports with steps for pixels, take RGB, as super-gradients' `predict` does.
+    """
+    picture = Picture(fit=CENTRE, deviation=(1.0,) * 3 if facts.is_uint8 else (255.0,) * 3)
     shapes = [output.shape for output in facts.outputs]
-    made: tuple[Decoder, Labels | None, str, float | None] | None = None
+    decoded: tuple[Decoder, Labels | None, str, float | None] | None = None
     if len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] == 7:
         decode = decoders.rows(box=slice(1, 5), score=5, id=6)
-        made = decode, facts.labels or labels.of_coco(80), "rows of seven (YOLO-NAS, flat)", None
+        decoded = decode, facts.labels or labels.of_coco(80), "rows of seven (YOLO-NAS, flat)", None
     elif len(shapes) == 4 and shapes[0][-1:] == (1,) and [s[1:] for s in shapes[1:]] == _finished(shapes[1]):
         decode = decoders.separate(1, 2, 3, count=0)
-        made = decode, facts.labels or labels.of_coco(80), "a count, boxes, scores and classes (YOLO-NAS, batch)", None
+        decoded = (
+            decode,
+            facts.labels or labels.of_coco(80),
+            "a count, boxes, scores and classes (YOLO-NAS, batch)",
+            None,
+        )
     elif len(shapes) == 2 and shapes[0] == (1, facts.anchors(*YOLO), 4) and shapes[1][:2] == shapes[0][:2]:
         decode = decoders.pair(0, 1, classes_first=False)
         count = shapes[1][2]
-        made = decode, _named(facts, count), f"{shapes[0][1]} boxes and {count} scores of each (YOLO-NAS)", 0.7
-    if made and made[1]:
-        yield Reading("yolo-nas", picture, made[0], made[1], made[2], iou=made[3])
+        decoded = decode, named(facts, count), f"{shapes[0][1]} boxes and {count} scores of each (YOLO-NAS)", 0.7
+    if decoded and decoded[1]:
+        yield Reading("yolo-nas", picture, decoded[0], decoded[1], decoded[2], iou=decoded[3])
 
 
 def _finished(boxes: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -288,11 +261,10 @@ def _nanodet(facts: Facts) -> Iterator[Reading]:
     if not strides or _is_ultralytics(facts):
         return
     classes = shape[2] - 4 * _BINS
-    if classes > 0 and (known := _named(facts, classes)):
-        picture = Picture(channels="BGR", mean=IMAGENET_MEAN[::-1], deviation=IMAGENET_DEVIATION[::-1])
+    if classes > 0 and (known := named(facts, classes)):
         decode = decoders.distributions(facts.size, strides, classes)
         evidence = f"{shape[1]} cells, each with {classes} scores and 4 distributions of {_BINS} (NanoDet)"
-        yield Reading("nanodet", picture, decode, known, evidence, iou=0.6)
+        yield Reading("nanodet", IMAGENET_BGR, decode, known, evidence, iou=0.6)
 
 
 def _paddle(facts: Facts) -> Iterator[Reading]:
@@ -308,10 +280,10 @@ def _paddle(facts: Facts) -> Iterator[Reading]:
         evidence = f"rows of class, score and box, and their number (PaddleDetection); pixels by {source}"
         yield Reading("paddle", picture, decode, known, evidence, constants=constants)
     is_before_nms = shapes[0] == (1, facts.anchors(*NANO), 4) and shapes[1][2:] == shapes[0][1:2]
-    if is_before_nms and (known := _named(facts, shapes[1][1])):
+    if is_before_nms and (known := named(facts, shapes[1][1])):
         decode = decoders.pair(0, 1, classes_first=True)
         evidence = f"{shapes[0][1]} boxes, and {shapes[1][1]} classes by box (PicoDet); pixels by {source}"
-        yield Reading("paddle", picture or _IMAGENET, decode, known, evidence, iou=0.6, constants=constants)
+        yield Reading("paddle", picture or IMAGENET, decode, known, evidence, iou=0.6, constants=constants)
 
 
 def _efficientdet(facts: Facts) -> Iterator[Reading]:
@@ -357,6 +329,7 @@ FORMATS = (
     "detection-output",
     "detr",
     "efficientdet",
+    "libreyolo",
     "nanodet",
     "paddle",
     "rf-detr",

@@ -54,6 +54,17 @@ def find(path: Path, metadata: Mapping[str, str]) -> Labels | None:
     return None
 
 
+def entries(path: Path) -> dict[str, str]:
+    """Return the entries of a YAML file as text, none if there is no such file. Raises ModelError."""
+    if not path.is_file():
+        return {}
+    try:
+        document = yaml.safe_load(_text(path))
+    except yaml.YAMLError as e:
+        raise ModelError(f"{path} can't be read: {' '.join(str(e).split())[:120]}") from e
+    return {str(key): str(value) for key, value in document.items()} if isinstance(document, dict) else {}
+
+
 def of_coco(count: int) -> Labels | None:
     """Return COCO's labels for a number of classes that is COCO's: 80, or 91 by their ids."""
     known = {80: coco.LABELS, 91: coco.BY_ID}.get(count)

@@ -1,8 +1,9 @@
 """How a model wants its picture, and where the frame lies in that.
 
-picture = Picture(channels="RGB", scale=255.0, fit=CENTRE)
-pixels, place = placed(image, (640, 640), picture.fit)
-share = place.shares(boxes)                # of the image, from pixels of the model's input
+Example:
+    picture = Picture(deviation=(255.0,) * 3, fit=CENTRE)
+    pixels, place = placed(image, (640, 640), picture.fit)
+    share = place.shares(boxes)                # of the image, from pixels of the model's input
 """
 
 from __future__ import annotations

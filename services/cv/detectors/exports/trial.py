@@ -1,7 +1,8 @@
 """A trial of a file: its outputs on noise show what shapes do not, and reveal a wrong reading. Pure, in numpy.
 
-reading = settled(reading, facts, outputs)      # of `noise(facts.size)`
-check(reading, facts, outputs)                  # raises ModelError
+Example:
+    reading = settled(reading, facts, outputs)      # of `noise(facts.size)`
+    check(reading, facts, outputs)                  # raises ModelError
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import numpy as np
 from services.cv.detectors.exports import decoders
 from services.cv.detectors.exports.decoders import Outputs
 from services.cv.detectors.exports.facts import Facts
-from services.cv.detectors.exports.families import YOLO, Reading
+from services.cv.detectors.exports.families import YOLO
 from services.cv.detectors.exports.picture import CENTRE, Picture
+from services.cv.detectors.exports.reading import Reading
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -58,6 +60,11 @@ def settled(reading: Reading, facts: Facts, outputs: Outputs) -> Reading:
 
 def check(reading: Reading, facts: Facts, outputs: Outputs) -> None:
     """Check the candidates on noise, whatever their scores. Raises ModelError with what was seen."""
+    if reading.format == "yolov8" and _has_corners(facts, outputs):
+        raise ModelError(
+            f"{facts.path} has the layout of {reading.format}, but corners where that has centre and size: export it "
+            "with Ultralytics, or with libreyolo and its metadata"
+        )
     found = reading.decode(outputs, 0.0)
     order = np.argsort(-found.scores, kind="stable")[:_BEST]
     boxes, scores, ids = found.boxes[order], found.scores[order], found.ids[order]
@@ -88,6 +95,17 @@ def check(reading: Reading, facts: Facts, outputs: Outputs) -> None:
             f"{facts.path} as {reading.format} gives boxes that leave the picture, such as ({worst}) of "
             f"{facts.size[0]}x{facts.size[1]}: {_remedy(reading)}"
         )
+
+
+def _has_corners(facts: Facts, outputs: Outputs) -> bool:
+    """Return whether boxes follow the cells better as corners than as centre and size."""
+    cells = decoders.grid(facts.size, YOLO)
+    array = outputs[0].reshape(outputs[0].shape[-2:])
+    boxes = (array.T if outputs[0].shape[-1] == len(cells) else array)[:, :4]
+    centres = (cells[:, :2] + 0.5) * cells[:, 2:]
+    as_centres, as_corners = boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
+    distances = (np.median(np.abs(found - centres) / cells[:, 2:]) for found in (as_corners, as_centres))
+    return bool(next(distances) < next(distances))
 
 
 def _remedy(reading: Reading) -> str:
