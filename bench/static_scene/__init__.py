@@ -16,6 +16,7 @@
 | `synthetic_bench` | the gate's work and misses on these, by sort |
 | `dashes` | encoded films of dashes between two keyframes |
 | `dashes_bench` | dashes found by the gate's setting and by packet sizes, and the CPU of checks |
+| `workers` | the gate in real workers on a real server |
 
 `__main__` prints the table.
 """
