@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -38,18 +40,28 @@ class Queue:
         except RuntimeError as e:
             raise ModelError(f"OpenVINO can't compile the model: {e}") from e
         self._shape = tuple(compiled.input(0).shape)
-        self._requests = ov.AsyncInferQueue(compiled, threads)
-        self._requests.set_callback(_collect)
+        # Without callbacks: they would need the GIL in OpenVINO's threads, for which a model's destructor waits with
+        # the GIL. One request more than streams keeps the streams busy while a result is read.
+        self._requests = [compiled.create_infer_request() for _ in range(threads + 1)]
 
     def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Return `read` of the output arrays of each image, in the order of `images`."""
-        results: dict[int, T] = {}
-        for index, image in enumerate(images):
-            self._requests.start_async([image.reshape(self._shape)], (results, index, read))
-        self._requests.wait_all()
-        return [results[index] for index in range(len(images))]
+        """Return `read` of the output arrays of each image, in the order of `images`. The arrays are reused."""
+        results: list[T] = []
+        running: deque[ov.InferRequest] = deque()
+        try:
+            for request, image in zip(itertools.cycle(self._requests), images, strict=False):
+                if len(running) == len(self._requests):
+                    results.append(_result(running.popleft(), read))
+                request.start_async([image.reshape(self._shape)])
+                running.append(request)
+            while running:
+                results.append(_result(running.popleft(), read))
+        finally:
+            for request in running:
+                request.wait()
+        return results
 
 
-def _collect(request: ov.InferRequest, userdata: tuple[dict[int, Any], int, Callable[[Sequence[Any]], Any]]) -> None:
-    results, index, read = userdata
-    results[index] = read([output.data for output in request.output_tensors])
+def _result(request: ov.InferRequest, read: Callable[[Sequence[Any]], T]) -> T:
+    request.wait()
+    return read([output.data for output in request.output_tensors])
