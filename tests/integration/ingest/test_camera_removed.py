@@ -98,15 +98,15 @@ async def test_workers_use_their_own_settings_once_the_server_forgets_a_camera(
 
 async def test_captions_of_a_removed_camera_use_its_settings(admin: Client, server: NatsServer) -> None:
     js = admin.jetstream()
-    await registry.add(js, "lobby", *new_camera(URL, caption_every_s=7.0, caption_prompt="Who?"))
+    await registry.add(js, "lobby", *new_camera(URL, caption_every_s=7.0, caption_prompt="Who?", always=True))
     await registry.remove(js, "lobby")
     front = await buses.connect(server.settings("vlm-front"), "vlm-front")
     planner, stop = Planner(front, VlmSettings(vlm_url="http://127.0.0.1:1", vlm_model="x"), Health()), asyncio.Event()
     running_ = asyncio.create_task(planner.run(stop))
     try:
         await until(lambda: hasattr(planner, "_cameras") and planner._cameras.ready.is_set())
-        plan, prompt = planner._plan_of("lobby")
-        assert (plan.every_s, prompt) == (7.0, "Who?")
+        plan, wish = planner._plan_of("lobby")
+        assert (plan.every_s, wish.prompt, wish.always) == (7.0, "Who?", True)
     finally:
         stop.set()
         await end(running_)
