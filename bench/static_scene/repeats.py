@@ -1,4 +1,4 @@
-"""Repeated vectors and captions: what is saved and missed, by scene; some minutes for the synthetic ones.
+"""Repeated vectors and captions: savings and misses by scene; some minutes for the synthetic ones.
 
 Usage:
     python -m bench.static_scene.repeats --minutes 5 rain snow      # a small run

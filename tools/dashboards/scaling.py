@@ -31,7 +31,7 @@ def _follows(service: str) -> Row:
     deployment = f'{_OURS}, deployment="tidegate-{service}"'
     hpa = f'{_OURS}, horizontalpodautoscaler="keda-hpa-tidegate-{service}"'
     replicas = graph(
-        "Replicas: what the load needs, what is requested, what is ready",
+        "Replicas: needed for the load, requested, ready",
         (gauge("tidegate_demand", by="consumer", where=f'{of}, term="replicas"'), "demand, {{consumer}}"),
         (f"max(kube_deployment_spec_replicas{{{deployment}}})", "requested"),
         (gauge("tidegate_replicas", where=of), "requested, by tidegate up"),

@@ -1,4 +1,4 @@
-"""Vectors of a static scene are made once, and whoever comes in is embedded at once."""
+"""Vectors of a static scene are made once, and a visitor is embedded immediately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions of a static scene are made once, and whoever comes in is captioned at once."""
+"""Captions of a static scene are made once, and a visitor is captioned immediately."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _MOST_ROWS = 2000
 
 
 def recognise(facts: Facts, format: str = "") -> Reading:
-    """Return how to use a file. format: of FORMATS, to choose among readings. Raises ModelError with what was seen."""
+    """Return how to use a file. format: of FORMATS, to choose among readings. Raises ModelError with the shapes."""
     if format and format not in FORMATS:
         raise ModelError(f"CV_MODEL_FORMAT={format} is not known: take one of {', '.join(FORMATS)}")
     _refuse_other_tasks(facts)
@@ -65,9 +65,9 @@ def _seen(facts: Facts) -> str:
 
 
 def _remedy(facts: Facts) -> str:
-    beside = facts.path.with_suffix(".labels.txt")
+    file = facts.path.with_suffix(".labels.txt")
     hint = "Correct" if facts.labels else "Write"
-    return f"{hint} its labels in {beside}, one a line from id 0 on, or see docs/how-to/detect.md for the layouts"
+    return f"{hint} its labels in {file}, one a line from id 0 on, or see docs/how-to/detect.md for the layouts"
 
 
 def _only(facts: Facts, axes: int) -> tuple[int, ...]:

@@ -36,21 +36,21 @@ class Labels(NamedTuple):
 
 def find(path: Path, metadata: Mapping[str, str]) -> Labels | None:
     """Return the labels of the model at `path`, None if there are none. Raises ModelError for an unreadable source."""
-    for beside in (path.with_suffix(".labels.txt"), path.with_suffix(".txt")):
-        if beside.is_file():
-            return Labels(tuple(line.strip() for line in _text(beside).splitlines()), str(beside))
+    for file in (path.with_suffix(".labels.txt"), path.with_suffix(".txt")):
+        if file.is_file():
+            return Labels(tuple(line.strip() for line in _text(file).splitlines()), str(file))
     if stated := metadata.get("names"):
         try:
             return Labels(_names(ast.literal_eval(stated)), "the file's metadata")
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as e:
             raise ModelError(f"{path}: its metadata names no labels that can be read: {stated[:80]!r}") from e
-    for beside in (path.with_suffix(".yaml"), path.with_name("metadata.yaml"), path.with_name("data.yaml")):
-        if beside.is_file():
-            return _parsed(beside, yaml.safe_load, "names")
-    if (beside := path.with_name("infer_cfg.yml")).is_file():
-        return _parsed(beside, yaml.safe_load, "label_list")
-    if (beside := path.with_name("config.json")).is_file():
-        return _parsed(beside, json.loads, "id2label")
+    for file in (path.with_suffix(".yaml"), path.with_name("metadata.yaml"), path.with_name("data.yaml")):
+        if file.is_file():
+            return _parsed(file, yaml.safe_load, "names")
+    if (file := path.with_name("infer_cfg.yml")).is_file():
+        return _parsed(file, yaml.safe_load, "label_list")
+    if (file := path.with_name("config.json")).is_file():
+        return _parsed(file, json.loads, "id2label")
     return None
 
 

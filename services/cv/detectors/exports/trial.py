@@ -59,7 +59,7 @@ def settled(reading: Reading, facts: Facts, outputs: Outputs) -> Reading:
 
 
 def check(reading: Reading, facts: Facts, outputs: Outputs) -> None:
-    """Check the candidates on noise, whatever their scores. Raises ModelError with what was seen."""
+    """Check the candidates on noise, whatever their scores. Raises ModelError with the values."""
     if reading.format == "yolov8" and _has_corners(facts, outputs):
         raise ModelError(
             f"{facts.path} has the layout of {reading.format}, but corners where that has centre and size: export it "
