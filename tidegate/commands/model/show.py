@@ -1,4 +1,4 @@
-"""`tidegate model`: what a detector's file is, before a camera depends on it."""
+"""`tidegate model show`: how a detector's file is used, before a camera depends on it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,7 @@ _SOME_LABELS = 8
 _PASSES = 5
 
 
-@click.group()
-def model() -> None:
-    """Show how a detector's file is used.
-
-    \b
-    What the file is:       tidegate model show yolo11n.onnx
-    Its boxes:              tidegate model show yolo11n.onnx --picture yard.jpg --save boxes.jpg
-    """
-
-
-@model.command()
+@click.command()
 @click.argument("file", metavar="FILE")
 @click.option("--format", "family", default="", help="Family of the file, as CV_MODEL_FORMAT. Default: recognised.")
 @click.option("--picture", type=FILE, help="JPEG or PNG to detect objects in.")

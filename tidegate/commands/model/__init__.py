@@ -1,0 +1,20 @@
+"""`tidegate model`: commands for detectors, one per file."""
+
+from __future__ import annotations
+
+import click
+
+from tidegate.commands.model.show import show
+
+
+@click.group()
+def model() -> None:
+    """Show how a detector's file is used.
+
+    \b
+    What the file is:       tidegate model show yolo11n.onnx
+    Its boxes:              tidegate model show yolo11n.onnx --picture yard.jpg --save boxes.jpg
+    """
+
+
+model.add_command(show)
