@@ -10,7 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.contract import catalog
+from shared.models import plugins
 from shared.models.backends import Backend
+from shared.models.plugins import Plugin
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 
@@ -22,6 +24,7 @@ BACKENDS = {
     "torchvision": Backend("torchvision", "cv-torch"),
     "hf": Backend("hf", "cv-torch"),
 }
+_PLUGINS = Backend("plugin", "cv")
 _FILES = (".onnx", ".xml")
 # Pickles of torch, TorchScript, and engines of TensorRT that we did not build.
 _CODE = (".pt", ".pth", ".torchscript", ".engine", ".plan")
@@ -30,12 +33,16 @@ _MODULES = {"torchvision": ("torch", "torchvision"), "hf": ("torch", "transforme
 
 def parse(spec: str) -> tuple[Backend, str]:
     """Return the backend, and the model's name there. Raises ModelError."""
+    if _plugin(spec):
+        return _PLUGINS, spec
     scheme, name = _split(spec)
     return BACKENDS[scheme], name
 
 
 def check(spec: str, device: str) -> None:
     """Check that a spec can be loaded here, as far as names, files and packages show it. Raises ModelError."""
+    if _plugin(spec):
+        return
     if spec.endswith(_CODE) and spec.partition(":")[0] not in BACKENDS:
         raise ModelError(f"{spec} can run code when it is read: export the model as .onnx")
     scheme, name = _split(spec)
@@ -51,12 +58,19 @@ def check(spec: str, device: str) -> None:
             raise ModelError(f"{spec}: there is no {path}, as this process sees it: correct the path")
 
 
+def _plugin(spec: str) -> Plugin | None:
+    """Return the plugin that a spec names. A scheme of ours is never one."""
+    return None if spec.partition(":")[0] in BACKENDS else plugins.find(plugins.DETECTORS, spec)
+
+
 def _split(spec: str) -> tuple[str, str]:
     scheme, name = ("file", spec) if spec.endswith(_FILES) else spec.partition(":")[::2]
     if scheme not in BACKENDS or not name:
+        others = ", ".join(plugins.installed(plugins.DETECTORS)) or "none"
         raise ModelError(
             f"model {spec!r} can't be loaded: give openvino:{EMBEDDED}, torchvision:<name>, "
-            "hf:<organisation>/<name>, or the path of an .onnx or .xml file"
+            "hf:<organisation>/<name>, the path of an .onnx or .xml file, or a detector of an installed package "
+            f"(there are {others})"
         )
     return scheme, name
 

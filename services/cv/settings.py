@@ -17,7 +17,10 @@ from shared.worker import WorkerSettings
 class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     cv_model: Annotated[
         str,
-        Meta(description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, or a .onnx/.xml file"),
+        Meta(
+            description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, a .onnx/.xml file, or "
+            "a detector of an installed package"
+        ),
     ] = "openvino:ssd_mobilenet_v2_coco"
     cv_model_format: Annotated[
         str,

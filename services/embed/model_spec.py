@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.contract import catalog
+from shared.models import plugins
 from shared.models.backends import Backend
 from shared.runtime import install
 from shared.runtime.errors import ModelError
@@ -14,6 +15,7 @@ from shared.runtime.errors import ModelError
 EMBEDDED = "efficientnet_lite3"
 # The backend for each scheme of a spec, and for specs of any other form.
 _BACKENDS = {"openvino": Backend("openvino_efficientnet", "embed")}
+_PLUGINS = Backend("plugin", "embed")
 _OTHERS = Backend("open_clip", "embed-torch")
 _MODULES = ("torch", "open_clip")
 
@@ -21,12 +23,16 @@ _MODULES = ("torch", "open_clip")
 def parse(spec: str) -> tuple[Backend, str]:
     """Return the backend, and the model's name there."""
     scheme, _, name = spec.partition(":")
-    return (_BACKENDS[scheme], name) if scheme in _BACKENDS else (_OTHERS, spec)
+    if scheme in _BACKENDS:
+        return _BACKENDS[scheme], name
+    return (_PLUGINS if plugins.find(plugins.EMBEDDERS, spec) else _OTHERS), spec
 
 
 def check(spec: str, pretrained: str, device: str) -> None:
     """Check that a spec can be loaded here, as far as names, files and packages show it. Raises ModelError."""
     backend, name = parse(spec)
+    if backend is _PLUGINS:
+        return
     if backend is not _OTHERS:
         if name != EMBEDDED:
             raise ModelError(f"EMBED_MODEL={spec} is not known: openvino:{EMBEDDED} is the embedded one")

@@ -17,7 +17,8 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
     embed_model: Annotated[
         str,
         Meta(
-            description="openvino:efficientnet_lite3, a model of open_clip, hf-hub:<repo>, or a folder that holds one"
+            description="openvino:efficientnet_lite3, a model of open_clip, hf-hub:<repo>, a folder that holds one, or "
+            "a model of an installed package"
         ),
     ] = "openvino:efficientnet_lite3"
     embed_pretrained: Annotated[

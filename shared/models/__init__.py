@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `backends` | loads a model by the module that can run it |
+| `plugins` | finds and loads models of other packages |
 | `openvino`, `torch` | run models on a CPU or GPU on batches of pictures |
 | `weights` | finds the embedded weights |
 | `vectors` | the vectors of events |

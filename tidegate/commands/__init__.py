@@ -47,7 +47,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "workers": CommandInfo("Run autoscaled workers for a server elsewhere.", "cv"),
         "console": CommandInfo("Create links that sign people in to the console.", "console"),
         "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
-        "model": CommandInfo("Show how a detector's file is used.", "cv"),
+        "model": CommandInfo("Use a detector of your own.", "cv"),
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
     },
     "See": {

@@ -1,5 +1,5 @@
 """Detectors behind one interface. A backend is a module here with a function `load` and an entry in
-`services.cv.model_spec`.
+`services.cv.model_spec`. Other packages bring theirs by `tidegate.plugins`.
 
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2)
     found = detector.detect(images)        # a list of objects for each image, best first
@@ -12,6 +12,7 @@
 | `torchvision:<name>@/path/state.pth` | its weights from a file | `cv-torch` |
 | `torchvision:<name>@random` | untrained | `cv-torch` |
 | `hf:<organisation>/<name>[@revision]`, `hf:/folder` | RT-DETR v2, D-FINE, by transformers | `cv-torch` |
+| `<name>[:argument]` | the entry point of a package, by `plugin` | of that package |
 """
 
 from __future__ import annotations

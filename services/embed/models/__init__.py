@@ -10,6 +10,7 @@
 | `<name>`, such as `ViT-B-32` | a tag, or a file | a model of open_clip, by name: `tidegate[embed-torch]` |
 | `hf-hub:<organisation>/<name>` | | a model of the hub, with its weights |
 | `/folder` | | the same in a folder: `open_clip_config.json` and weights |
+| `<name>[:argument]` | | the entry point of a package, by `plugin` |
 | any of open_clip's | `random` | untrained, with the same weights in every process |
 
 The decoder stretches frames to the model's input, in the pass that scales them anyway. CLIP was trained on centre

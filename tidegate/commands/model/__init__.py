@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import click
 
+from tidegate.commands.model.new import new
 from tidegate.commands.model.show import show
 
 
 @click.group()
 def model() -> None:
-    """Show how a detector's file is used.
+    """Use a detector of your own.
 
     \b
-    What the file is:       tidegate model show yolo11n.onnx
+    What a file is:         tidegate model show yolo11n.onnx
     Its boxes:              tidegate model show yolo11n.onnx --picture yard.jpg --save boxes.jpg
+    Code of your own:       tidegate model new my_detector
     """
 
 
 model.add_command(show)
+model.add_command(new)
