@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import click
 
+from tidegate.commands.model.prepare import prepare
 from tidegate.commands.model.show import show
 
 
 @click.group()
 def model() -> None:
-    """Show how a detector's file is used.
+    """Show how a detector's file is used, and compile it for a device.
 
     \b
     What the file is:       tidegate model show yolo11n.onnx
     Its boxes:              tidegate model show yolo11n.onnx --picture yard.jpg --save boxes.jpg
+    For a GPU, once:        tidegate model prepare yolo11n.onnx --device tensorrt
     """
 
 
+model.add_command(prepare)
 model.add_command(show)
