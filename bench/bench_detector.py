@@ -26,7 +26,7 @@ from rich.table import Table
 
 from bench import record
 from services.cv.detectors import Image, load, openvino_ssd
-from shared.models.openvino import precision
+from shared.models.runtimes.openvino import precision
 
 THREADS = (1, 2)
 BATCH = 8

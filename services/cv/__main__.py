@@ -46,6 +46,8 @@ def _detector(settings: CvSettings) -> Detector:
         min_score=min(settings.cv_min_score, SCORE_FLOOR),
         batch_size=settings.cv_batch_size,
         format=settings.cv_model_format,
+        runtime=settings.cv_runtime,
+        precision=settings.cv_precision,
     )
 
 

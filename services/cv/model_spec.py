@@ -12,7 +12,10 @@ from pathlib import Path
 from shared.contract import catalog
 from shared.models import plugins
 from shared.models.backends import Backend
+from shared.models.devices import CPU
+from shared.models.devices import parse as parse_device
 from shared.models.plugins import Plugin
+from shared.models.runtimes import choice
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 
@@ -25,7 +28,7 @@ BACKENDS = {
     "hf": Backend("hf", "cv-torch"),
 }
 _PLUGINS = Backend("plugin", "cv")
-_FILES = (".onnx", ".xml")
+FILES = (".onnx", ".xml")
 # Pickles of torch, TorchScript, and engines of TensorRT that we did not build.
 _CODE = (".pt", ".pth", ".torchscript", ".engine", ".plan")
 _MODULES = {"torchvision": ("torch", "torchvision"), "hf": ("torch", "transformers")}
@@ -39,23 +42,41 @@ def parse(spec: str) -> tuple[Backend, str]:
     return BACKENDS[scheme], name
 
 
-def check(spec: str, device: str) -> None:
-    """Check that a spec can be loaded here, as far as names, files and packages show it. Raises ModelError."""
+def check(spec: str, device: str, runtime: str = "", precision: str = "") -> None:
+    """Check that a spec can be loaded here, as far as names, files, packages and devices show it. Raises ModelError."""
     if _plugin(spec):
         return
     if spec.endswith(_CODE) and spec.partition(":")[0] not in BACKENDS:
         raise ModelError(f"{spec} can run code when it is read: export the model as .onnx")
     scheme, name = _split(spec)
-    if scheme in ("openvino", "file") and device != "cpu":
-        raise ModelError(f"{spec} runs on cpu, not {device}: take torchvision:… or hf:… for a GPU")
     if scheme == "openvino" and name != EMBEDDED:
         raise ModelError(f"{spec} is not known: openvino:{EMBEDDED} is the embedded one")
+    _check_device(scheme, spec, device, runtime, precision)
     if absent := [module for module in _MODULES.get(scheme, ()) if not catalog.is_importable(module)]:
         extra = BACKENDS[scheme].extra
         raise ModelError(f"{spec} needs {', '.join(absent)}, not installed here: {install.command(extra)}")
     for path in _paths(scheme, name):
         if not path.exists():
             raise ModelError(f"{spec}: there is no {path}, as this process sees it: correct the path")
+    if scheme == "file":
+        choice.check(Path(name), parse_device(device), runtime, precision)
+
+
+def _check_device(scheme: str, spec: str, device: str, runtime: str, precision: str) -> None:
+    """Check the device of what is no file: the embedded detector, or a model on torch. Raises ModelError."""
+    if scheme == "file":
+        return
+    if runtime:
+        raise ModelError(f"CV_RUNTIME={runtime} is for .onnx and .xml files, not for {spec}: leave it empty")
+    if scheme == "openvino":
+        if device != "cpu":
+            raise ModelError(f"{spec} runs on cpu, not {device}: take an .onnx file, torchvision:… or hf:… for a GPU")
+        choice.check_precision(CPU, "openvino", precision)
+        return
+    if parse_device(device).kind not in ("cpu", "cuda"):
+        raise ModelError(f"{spec} runs on cpu or cuda: {device} is for .onnx files")
+    if precision:
+        raise ModelError(f"CV_PRECISION={precision} is for .onnx and .xml files, not for {spec}: leave it empty")
 
 
 def _plugin(spec: str) -> Plugin | None:
@@ -64,7 +85,7 @@ def _plugin(spec: str) -> Plugin | None:
 
 
 def _split(spec: str) -> tuple[str, str]:
-    scheme, name = ("file", spec) if spec.endswith(_FILES) else spec.partition(":")[::2]
+    scheme, name = ("file", spec) if spec.endswith(FILES) else spec.partition(":")[::2]
     if scheme not in BACKENDS or not name:
         others = ", ".join(plugins.installed(plugins.DETECTORS)) or "none"
         raise ModelError(

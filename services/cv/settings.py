@@ -9,6 +9,7 @@ from msgspec import Meta
 from services.cv import model_spec
 from shared.contract.cameras import TILES
 from shared.contract.names import TOKEN
+from shared.models import devices
 from shared.runtime.errors import ModelError
 from shared.video.budget import DecodeSettings
 from shared.worker import WorkerSettings
@@ -26,7 +27,25 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
         str,
         Meta(description="family of a .onnx/.xml file, such as yolox; empty: recognised by the file"),
     ] = ""
-    cv_device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda or cuda:<n>")] = "cpu"
+    cv_device: Annotated[
+        str,
+        Meta(
+            pattern=devices.PATTERN,
+            description="cpu, cuda or cuda:<n>; for a .onnx file also tensorrt or rocm, for a .onnx/.xml file "
+            "intel-gpu, each with :<n>, or intel-npu",
+        ),
+    ] = "cpu"
+    cv_runtime: Annotated[
+        str,
+        Meta(description="runtime of a .onnx/.xml file, openvino or onnxruntime; empty: by the device"),
+    ] = ""
+    cv_precision: Annotated[
+        str,
+        Meta(
+            description="precision of the embedded detector, or of a .onnx/.xml file: f32, bf16 or f16, where the "
+            "device has it; empty: the runtime's choice"
+        ),
+    ] = ""
     cv_fps: Annotated[float, Meta(gt=0, le=120, description="frames analysed per second of video")] = 5.0
     cv_fps_floor: Annotated[
         float, Meta(gt=0, le=120, description="frames analysed per second of video at least, while capacity is short")
@@ -77,11 +96,16 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "cv-0"
 
     def check(self) -> None:
-        """Check that the model's files and packages are here. Raises ModelError."""
+        """Check that the model's files, packages and device are here. Raises ModelError."""
         try:
-            model_spec.check(self.cv_model, self.cv_device)
+            model_spec.check(self.cv_model, self.cv_device, self.cv_runtime, self.cv_precision)
         except ModelError as e:
             raise ModelError(f"CV_MODEL: {e}") from e
+        if self.num_gpus > 1 and self.cv_device.startswith("intel"):
+            raise ModelError(
+                f"NUM_GPUS={self.num_gpus} is for GPUs of CUDA_VISIBLE_DEVICES, not for CV_DEVICE={self.cv_device}: "
+                "start a replica for each intel-gpu:<n>"
+            )
 
     def classes(self) -> frozenset[str] | None:
         """The labels to report, or None for all."""

@@ -2,9 +2,11 @@
 
 | module | idea |
 |---|---|
+| `devices` | where a model runs |
 | `backends` | loads a model by the module that can run it |
 | `plugins` | finds and loads models of other packages |
-| `openvino`, `torch` | run models on a CPU or GPU on batches of pictures |
+| `runtimes` | run exported files on batches of pictures |
+| `torch` | the device of a model of torch |
 | `weights` | finds the embedded weights |
 | `vectors` | the vectors of events |
 """

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
+from shared.models import devices
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 
@@ -19,11 +20,11 @@ from shared.runtime.errors import ModelError
 class ModelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a model's run.
 
-    device: `cpu`, `cuda` or `cuda:<n>`. threads: of the CPU, that it may occupy. batch_size: maximum images per call,
-    so that the model can warm up for them.
+    device: as `devices.PATTERN` allows; a backend has some of them. threads: of the CPU, that it may occupy.
+    batch_size: maximum images per call, so that the model can warm up for them.
     """
 
-    device: Annotated[str, Meta(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    device: Annotated[str, Meta(pattern=devices.PATTERN)] = "cpu"
     threads: Annotated[int, Meta(ge=1)] = 1
     batch_size: Annotated[int, Meta(ge=1)] = 8
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from shared.models.devices import parse
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -17,6 +18,8 @@ def choose(name: str, threads: int) -> torch.device:
 
     name: cpu, cuda or cuda:<n>. threads: of the CPU, that torch may occupy.
     """
+    if parse(name).kind not in ("cpu", "cuda"):
+        raise ModelError(f"torch has no device {name}: take cpu or cuda")
     device = torch.device(name)
     if device.type == "cuda":
         reason = why_no_gpu()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from shared.models import devices
 from tidegate.archive.job import Job, Piece
 from tidegate.client.times import length
 from tidegate.view.words import amount, counted, sized
@@ -71,7 +72,7 @@ def estimate_lines(
     video = f"{length(estimate.hours * 3600)} of video of {counted(estimate.cameras, 'camera')}"
     yield f"{video}, {sized(estimate.size)} in {counted(estimate.pieces, 'piece')}"
     if probe:
-        kind = "GPU" if job.device.startswith("cuda") else "worker"
+        kind = "GPU" if devices.is_visible_gpu(job.device) else "worker"
         embedded = f", and {estimate.embedded:,} to embed" if job.embed else ""
         where = "by cv's replicas" if job.is_live else f"on {job.device}"
         yield (

@@ -25,6 +25,7 @@ from shared.contract import catalog, names, topology
 from shared.contract.catalog import Extra
 from shared.contract.memory import GB, MB
 from shared.models import weights as embedded_weights
+from shared.models.runtimes import choice
 from shared.runtime import install, ports
 from shared.runtime.errors import SettingError, TidegateError
 from shared.runtime.redact import redact
@@ -66,6 +67,7 @@ async def run(data: Path, out: Console) -> bool:
         ("packages", _extras),
         ("weights, which are made ready once", _weights),
         ("one segment, decoded and detected in", _segment),
+        ("devices of detectors' files", _devices),
         ("models behind endpoints", _vlm),
         ("nats-server", _server),
         ("the disk", partial(_disk, data)),
@@ -89,6 +91,7 @@ def _python() -> list[Finding]:
 _OTHER_EXTRAS: Mapping[str, Extra] = {
     "demo": Extra(("aio_rtsp_toolkit", "matplotlib"), "the demo's cameras and pictures"),
     "simulate": Extra(("matplotlib", "numba"), "simulations that take seconds rather than minutes, and their plots"),
+    "cv-onnx": Extra(("onnx", "onnxruntime"), "detectors' files on GPUs of NVIDIA and AMD"),
     "cv-torch": Extra(("torch", "torchvision", "transformers"), "torchvision's and transformers' detectors"),
     "embed-torch": Extra(("torch", "open_clip"), "CLIP models, which find by text"),
     "otel": Extra(("opentelemetry.exporter.otlp.proto.http",), "exported traces"),
@@ -138,6 +141,22 @@ def _segment() -> list[Finding]:
         return [Finding("one segment", "bad", f"{type(e).__name__}: {e}", remedy)]
     source = "drawn, for want of the demo's footage" if result.drawn else ", ".join(result.found)
     return [Finding("one segment", "ok", f"{result.analysed} of {result.frames} frames detected in: {source}")]
+
+
+def _devices() -> list[Finding]:
+    """Find the devices that run detectors' files here, by runtime. None but OpenVINO's CPU is needed."""
+    found = choice.usable()
+    able: dict[str, list[str]] = {}
+    for one in found:
+        if not one.reason:
+            able.setdefault(choice.TITLES[one.runtime], []).append(one.kind)
+    findings = [Finding("detectors' files", "ok", f"{name} on {', '.join(kinds)}") for name, kinds in able.items()]
+    lines = {one.reason: ", ".join(other.kind for other in found if other.reason == one.reason) for one in found}
+    for reason, kinds in lines.items():
+        if reason:
+            why, _, remedy = reason.partition(": ")
+            findings.append(Finding(f"detectors' files on {kinds}", "note", why, remedy))
+    return findings
 
 
 def _vlm() -> list[Finding]:

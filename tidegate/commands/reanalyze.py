@@ -17,6 +17,7 @@ import msgspec
 from click.core import ParameterSource
 
 from shared.contract.cameras import LONGEST_CAPTION_S, SHORTEST_CAPTION_S
+from shared.models import devices
 from shared.runtime.errors import SettingError, TidegateError
 from tidegate.client.times import clock, length, now_here
 from tidegate.commands.options import FILE, OVER_ZERO, TIME, Number, data_option, extra, screen
@@ -89,7 +90,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--caption", is_flag=True, help="Caption with the vision language model of the VLM_ settings.")
 @click.option("--caption-every", type=CAPTION_INTERVAL, help="Seconds between captions. Default: the camera's, or 60.")
 @click.option("--caption-prompt", help="Prompt for captions. Default: the camera's.")
-@click.option("--device", help="Device of the models: cpu, cuda or cuda:<n>. Default: CV_DEVICE.")
+@click.option("--device", help="Device of the models, in the format of CV_DEVICE, its default.")
 @click.option("--fps", type=FPS, help="Analysed frames per second of video. Default: the camera's.")
 @click.option("--min-score", type=Number(0, 1), help="Minimum score of an object, 0 to 1. Default: the camera's.")
 @click.option("--tiles", metavar="CxR", help="Tiles to analyse too: columns and rows. Default: the camera's.")
@@ -333,7 +334,7 @@ def _engine(job: Job, data_dir: Path, options: RunOptions) -> Iterator[Engine]:
             yield live
         return
     if not options.ray or not job.analyzes_frames:
-        default_workers = 1 if job.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // options.threads)
+        default_workers = 1 if devices.is_visible_gpu(job.device) else max(1, (os.cpu_count() or 1) // options.threads)
         yield LocalEngine(options.workers or default_workers, options.threads)
         return
     with extra("archive", "--ray"):

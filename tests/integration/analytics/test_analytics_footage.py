@@ -32,7 +32,7 @@ from shared.contract import events, names, rules
 from shared.contract.cameras import new_camera
 from shared.contract.events import Counts, DetectionsRevision, Incident
 from shared.contract.segment import to_headers
-from shared.models.openvino import precision
+from shared.models.runtimes.openvino import precision
 from tests.support.processes.service import serving, settled
 from tests.support.waiting import patience_s
 from tests.support.worlds.analytics_world import running, stored_events, until, use

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def compute_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make models that are loaded later compute in a precision, whatever this CPU prefers."""
-    return lambda hint: monkeypatch.setattr("shared.models.openvino.precision", lambda core: hint)
+    return lambda hint: monkeypatch.setattr("shared.models.runtimes.openvino.precision", lambda core: hint)
 
 
 @pytest.fixture(params=["f32", "bf16"])

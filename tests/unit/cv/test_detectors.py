@@ -24,7 +24,7 @@ from services.cv import coco
 from services.cv.detectors import detections, load, openvino_ssd
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
-from shared.models.openvino import precision
+from shared.models.runtimes.openvino import precision
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image

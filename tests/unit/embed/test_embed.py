@@ -23,7 +23,7 @@ from services.embed.sampling import choose, has_instant, is_first_since
 from services.embed.settings import EmbedSettings
 from shared.contract.events import DetectedObject, Frame
 from shared.contract.segment import Segment
-from shared.models.openvino import precision
+from shared.models.runtimes.openvino import precision
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image

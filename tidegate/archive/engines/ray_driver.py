@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from shared.models import devices
 from shared.runtime.errors import SettingError, TidegateError
 from tidegate.archive.frames.analysis import AnalysisResult, AnalysisTotals, Analyzer, write_result
 from tidegate.archive.frames.decoding import DecodedPiece, SampledSegment, Size, read_piece
@@ -117,17 +118,13 @@ def _machines() -> int:
 
 def _needs(job: Job, threads: int) -> dict[str, float]:
     """Return the resources of an analysis process."""
-    return {"num_gpus": 1} if job.device.startswith("cuda") else {"num_cpus": threads}
+    return {"num_gpus": 1} if devices.is_visible_gpu(job.device) else {"num_cpus": threads}
 
 
 def _for_workers(job: Job) -> Job:
     """Return the job for workers: each sees one GPU, and none evaluates rules."""
-    embed = job.embed and replace(job.embed, device=_gpu_of_its_own(job.embed.device))
-    return replace(job, device=_gpu_of_its_own(job.device), embed=embed, rules={})
-
-
-def _gpu_of_its_own(device: str) -> str:
-    return "cuda" if device.startswith("cuda") else device
+    embed = job.embed and replace(job.embed, device=devices.first_visible(job.embed.device))
+    return replace(job, device=devices.first_visible(job.device), embed=embed, rules={})
 
 
 # ---- commands

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from services.cv import detectors, model_spec
 from services.cv.detectors.exports.detector import ExportedDetector
 from services.cv.detectors.exports.trial import noise
 from shared.runtime.errors import SettingError
 from shared.video import pictures
 from shared.video.decode import Image
 from tidegate.client.files import written
+from tidegate.commands.model.loading import device_options, loaded
 from tidegate.commands.options import COUNT, FILE, NEW_FILE
 from tidegate.view.inert import echo, one_line
 
@@ -28,7 +28,10 @@ _PASSES = 5
 @click.option("--save", type=NEW_FILE, help="JPEG to write: the picture, with boxes around the objects.")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.4, show_default=True, help="Minimum score.")
 @click.option("--threads", type=COUNT, default=1, show_default=True, help="Threads of the CPU.")
-def show(file: str, family: str, picture: Path | None, save: Path | None, min_score: float, threads: int) -> None:
+@device_options
+def show(
+    file: str, family: str, picture: Path | None, save: Path | None, min_score: float, threads: int, **device: str
+) -> None:
     """Show how FILE, an .onnx or .xml file, is recognised, and its time for a picture.
 
     Each line is decided by what the file says or gives. Where that allows several readings, the command names them,
@@ -36,10 +39,7 @@ def show(file: str, family: str, picture: Path | None, save: Path | None, min_sc
     """
     if save and not picture:
         raise SettingError("--save writes the boxes of a picture: give one by --picture")
-    model_spec.check(file, "cpu")
-    detector = detectors.load(file, format=family, min_score=min_score, threads=threads)
-    if not isinstance(detector, ExportedDetector):
-        raise SettingError(f"{file} is no .onnx or .xml file")
+    detector = loaded(file, format=family, min_score=min_score, threads=threads, **device)
     for name, value in described(detector):
         echo(f"{name:<14}{one_line(value)}")
     image = read(picture) if picture else None
@@ -69,6 +69,7 @@ def described(detector: ExportedDetector) -> list[tuple[str, str]]:
         ("boxes", "pixels of the input" if reading.in_pixels else "shares of the input"),
         ("overlaps", overlaps),
         ("labels", f"{len(detector.labels)} of {reading.labels.source}: {some}"),
+        ("runtime", detector.runtime.description),
     ]
 
 

@@ -14,7 +14,8 @@
 | `libreyolo` | those of libreyolo, by its metadata |
 | `families` | the known families, and how each is recognised |
 | `trial` | what its outputs on noise show |
-| `detector` | the detector, by OpenVINO |
+| `onnx_graph` | the file with steps for its image, for ONNX Runtime |
+| `detector` | the detector |
 """
 
 from services.cv.detectors.exports.detector import load

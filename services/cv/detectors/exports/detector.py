@@ -1,12 +1,14 @@
-"""A detector from an `.onnx` or OpenVINO `.xml` file, on CPU. Its family says how to use it."""
+"""A detector from an `.onnx` or OpenVINO `.xml` file. Its family says how to use it, its device what runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from services.cv.detectors import Detection, DetectorOptions, detections, warm_up
 from services.cv.detectors.exports import decoders, facts, families, trial
@@ -15,7 +17,9 @@ from services.cv.detectors.exports.facts import Facts
 from services.cv.detectors.exports.picture import STRETCH, placed, with_steps
 from services.cv.detectors.exports.reading import Reading
 from shared.contract.names import safe_name
-from shared.models.openvino import Queue
+from shared.models import devices
+from shared.models.runtimes import Runtime, choice
+from shared.models.runtimes.openvino import Queue
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -28,12 +32,12 @@ class ExportedDetector:
         self.name = safe_name(path.stem)
         self.facts, model = read(path, core)
         reading = families.recognise(self.facts, options.format)
-        self._queue = Queue(core, prepared(model, self.facts, reading), options.threads)
-        outputs = self._queue.run([trial.noise(self.facts.size)], copied)[0]
+        self.runtime = compiled(core, model, self.facts, reading, options)
+        outputs = self.runtime.run([trial.noise(self.facts.size)], copied)[0]
         settled = trial.settled(reading, self.facts, outputs)
         if settled.picture != reading.picture:
-            self._queue = Queue(core, prepared(read(path, core)[1], self.facts, settled), options.threads)
-            outputs = self._queue.run([trial.noise(self.facts.size)], copied)[0]
+            self.runtime = compiled(core, read(path, core)[1], self.facts, settled, options)
+            outputs = self.runtime.run([trial.noise(self.facts.size)], copied)[0]
         trial.check(settled, self.facts, outputs)
         self.reading = settled
         self.labels = settled.labels.names[int(settled.background) :]
@@ -51,7 +55,7 @@ class ExportedDetector:
             if len(images)
             else ((), ())
         )
-        found = self._queue.run(inputs, self._read)
+        found = self.runtime.run(inputs, self._read)
         return [
             detections(self.reading.labels.names, ids, scores, place.shares(boxes))
             for (boxes, scores, ids), place in zip(found, places, strict=True)
@@ -70,12 +74,11 @@ class ExportedDetector:
 
 
 def load(name: str, options: DetectorOptions) -> ExportedDetector:
-    """Load a file. Raises ModelError if it is missing, of no known family, or for a GPU."""
+    """Load a file. Raises ModelError if it is missing, of no known family, or if its device can't be used here."""
     path = Path(name)
     if not path.is_file():
         raise ModelError(f"{path} is not a file")
-    if options.device != "cpu":
-        raise ModelError(f"{path.suffix} files run on cpu, not {options.device}: take torchvision:… or hf:… for a GPU")
+    choice.check(path, devices.parse(options.device), options.runtime, options.precision)
     return ExportedDetector(path, options)
 
 
@@ -88,22 +91,49 @@ def read(path: Path, core: ov.Core) -> tuple[Facts, ov.Model]:
     return facts.read(path, model), model
 
 
+def compiled(core: ov.Core, model: ov.Model, known: Facts, reading: Reading, options: DetectorOptions) -> Runtime:
+    """Return the file on its device, with one input: its image, in uint8. Raises ModelError."""
+    device = devices.parse(options.device)
+    if choice.choose(device, options.runtime) == "openvino":
+        return Queue(core, prepared(model, known, reading), options.threads, device=device, hint=options.precision)
+    # An extra has these.
+    from services.cv.detectors.exports import onnx_graph
+    from shared.models.runtimes.onnxruntime import Session
+
+    graph = onnx_graph.build(known.path, known, reading.picture, constants(model, known, reading))
+    return Session(graph, device, threads=options.threads, batch_size=options.batch_size, precision=options.precision)
+
+
 def prepared(model: ov.Model, known: Facts, reading: Reading) -> ov.Model:
     """Return the model with one input: its image, in uint8. Others become constants."""
+    values = constants(model, known, reading)
     for port in list(model.inputs):
         if port.names & {known.image}:
             continue
-        name = next(iter(sorted(port.names)), "")
-        values = reading.constants.get(name)
-        if values is None:
-            raise ModelError(f"{known.path} has an input {name!r} that {reading.format} does not know")
-        shape = [d.get_length() for d in port.partial_shape]
-        filled = np.ones(shape) if not values else np.broadcast_to(np.array(values), shape)
-        constant = ov.opset13.constant(filled.astype(port.element_type.to_dtype()))
+        constant = ov.opset13.constant(values[_name(port)])
         for reader in port.get_target_inputs():
             reader.replace_source_output(constant.output(0))
         model.remove_parameter(port.node)
     return with_steps(model, known, reading.picture)
+
+
+def constants(model: ov.Model, known: Facts, reading: Reading) -> dict[str, NDArray[Any]]:
+    """Return the values of the inputs besides the image, by name, for a batch of one. Raises ModelError."""
+    found = {}
+    for port in model.inputs:
+        if port.names & {known.image}:
+            continue
+        values = reading.constants.get(_name(port))
+        if values is None:
+            raise ModelError(f"{known.path} has an input {_name(port)!r} that {reading.format} does not know")
+        shape = [d.get_length() for d in port.partial_shape]
+        filled = np.ones(shape) if not values else np.broadcast_to(np.array(values), shape)
+        found[_name(port)] = filled.astype(port.element_type.to_dtype())
+    return found
+
+
+def _name(port: ov.Output) -> str:
+    return next(iter(sorted(port.names)), "")
 
 
 def copied(outputs: Outputs) -> Outputs:
