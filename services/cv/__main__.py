@@ -14,13 +14,21 @@ from shared.worker import Worker
 
 with process.needing("cv"):
     from services.cv.app import attach
-    from services.cv.detectors import Detector, load
+    from services.cv.detectors import Detector, load, missing
     from services.cv.service import SCORE_FLOOR, CvService
     from services.cv.settings import CvSettings
 
 
 async def run(settings: CvSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    detector = await loading.load(client, "cv", settings.replica, health, partial(_detector, settings), stop)
+    detector = await loading.load(
+        client,
+        "cv",
+        settings.replica,
+        health,
+        partial(_detector, settings),
+        stop,
+        missing=partial(missing, settings.cv_model),
+    )
     if detector is None:
         return
     service = attach(CvService(client, detector, settings), client, settings)

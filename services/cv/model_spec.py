@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from services.cv import remote
 from shared.contract import catalog
 from shared.models import plugins
 from shared.models.backends import Backend
@@ -26,12 +27,15 @@ BACKENDS = {
     "file": Backend("exports", "cv"),
     "torchvision": Backend("torchvision", "cv-torch"),
     "hf": Backend("hf", "cv-torch"),
+    "triton": Backend("kserve", "cv-remote"),
 }
 _PLUGINS = Backend("plugin", "cv")
+# Those whose model is elsewhere, and may be away.
+REMOTE = (BACKENDS["triton"],)
 FILES = (".onnx", ".xml")
 # Pickles of torch, TorchScript, and engines of TensorRT that we did not build.
 _CODE = (".pt", ".pth", ".torchscript", ".engine", ".plan")
-_MODULES = {"torchvision": ("torch", "torchvision"), "hf": ("torch", "transformers")}
+_MODULES = {"torchvision": ("torch", "torchvision"), "hf": ("torch", "transformers"), "triton": ("grpc",)}
 
 
 def parse(spec: str) -> tuple[Backend, str]:
@@ -49,6 +53,8 @@ def check(spec: str, device: str, runtime: str = "", precision: str = "") -> Non
     if spec.endswith(_CODE) and spec.partition(":")[0] not in BACKENDS:
         raise ModelError(f"{spec} can run code when it is read: export the model as .onnx")
     scheme, name = _split(spec)
+    if scheme == "triton":
+        remote.parse(spec)
     if scheme == "openvino" and name != EMBEDDED:
         raise ModelError(f"{spec} is not known: openvino:{EMBEDDED} is the embedded one")
     _check_device(scheme, spec, device, runtime, precision)
@@ -68,6 +74,10 @@ def _check_device(scheme: str, spec: str, device: str, runtime: str, precision: 
         return
     if runtime:
         raise ModelError(f"CV_RUNTIME={runtime} is for .onnx and .xml files, not for {spec}: leave it empty")
+    if scheme == "triton":
+        if device != "cpu" or precision:
+            raise ModelError(f"{spec} runs where its server does: leave CV_DEVICE=cpu, and CV_PRECISION empty")
+        return
     if scheme == "openvino":
         if device != "cpu":
             raise ModelError(f"{spec} runs on cpu, not {device}: take an .onnx file, torchvision:… or hf:… for a GPU")
@@ -85,12 +95,14 @@ def _plugin(spec: str) -> Plugin | None:
 
 
 def _split(spec: str) -> tuple[str, str]:
-    scheme, name = ("file", spec) if spec.endswith(FILES) else spec.partition(":")[::2]
+    is_file = spec.endswith(FILES) and not spec.startswith("triton:")
+    scheme, name = ("file", spec) if is_file else spec.partition(":")[::2]
     if scheme not in BACKENDS or not name:
         others = ", ".join(plugins.installed(plugins.DETECTORS)) or "none"
         raise ModelError(
             f"model {spec!r} can't be loaded: give openvino:{EMBEDDED}, torchvision:<name>, "
-            "hf:<organisation>/<name>, the path of an .onnx or .xml file, or a detector of an installed package "
+            "hf:<organisation>/<name>, triton://<host>:<port>/<model>, the path of an .onnx or .xml file, or a "
+            "detector of an installed package "
             f"(there are {others})"
         )
     return scheme, name
@@ -100,6 +112,9 @@ def _paths(scheme: str, name: str) -> list[Path]:
     """Return the files and folders that a spec names."""
     if scheme == "file":
         return [Path(name)]
+    if scheme == "triton":
+        file = remote.parse(f"triton:{name}").file
+        return [file.parent] if file else []
     if scheme == "torchvision":
         weights = name.partition("@")[2]
         return [Path(weights)] if "/" in weights else []

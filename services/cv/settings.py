@@ -19,8 +19,8 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     cv_model: Annotated[
         str,
         Meta(
-            description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, a .onnx/.xml file, or "
-            "a detector of an installed package"
+            description="openvino:ssd_mobilenet_v2_coco, torchvision:<name>, hf:<repo or path>, a .onnx/.xml file, "
+            "triton://<host>:<port>/<model>, or a detector of an installed package"
         ),
     ] = "openvino:ssd_mobilenet_v2_coco"
     cv_model_format: Annotated[

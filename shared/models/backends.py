@@ -49,9 +49,13 @@ def options(kind: type[O], values: dict[str, Any]) -> O:
 
 def load(package: str, backend: Backend, spec: str, name: str, options: ModelOptions) -> Any:
     """Load the model `name` by a module of `package`. Raises ModelError. spec: as in the setting."""
+    return imported(package, backend, spec).load(name, options)
+
+
+def imported(package: str, backend: Backend, spec: str) -> Any:
+    """Return the backend's module. Raises ModelError naming the extra if it can't be imported."""
     try:
-        module = importlib.import_module(f"{package}.{backend.module}")
+        return importlib.import_module(f"{package}.{backend.module}")
     except ImportError as e:
         remedy = install.command(backend.extra)
         raise ModelError(f"model {spec!r} needs what is not installed ({e}): {remedy}") from e
-    return module.load(name, options)

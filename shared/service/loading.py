@@ -17,7 +17,7 @@ from shared.contract.work.stats import WorkerStats
 from shared.runtime.problems import LONGEST
 from shared.runtime.redact import redact
 from shared.runtime.tasks import end, unless
-from shared.runtime.telemetry import Health
+from shared.runtime.telemetry import Health, logger
 
 T = TypeVar("T")
 
@@ -28,15 +28,32 @@ _BEAT_S = 1.0
 
 
 async def load(
-    client: Client, service: str, replica: str, health: Health, loader: Callable[[], T], stop: asyncio.Event
+    client: Client,
+    service: str,
+    replica: str,
+    health: Health,
+    loader: Callable[[], T],
+    stop: asyncio.Event,
+    *,
+    missing: Callable[[], str | None] = lambda: None,
 ) -> T | None:
-    """Run `loader()` in a thread; return None once `stop` is set.
+    """Run `loader()` in a thread, once `missing()` gives no reason to wait; return None once `stop` is set.
 
     Meanwhile heartbeats have the state `loading`, and `/readyz` fails while `/healthz` passes, for at most LOAD_S.
     """
-    health.ready = "loading the model"
     async with saying(client, service, replica, health), beating(health):
-        return await unless(stop, asyncio.to_thread(loader))
+        return await unless(stop, _load(health, loader, missing))
+
+
+async def _load(health: Health, loader: Callable[[], T], missing: Callable[[], str | None]) -> T:
+    health.ready = "loading the model"
+    waits = False
+    while reason := await asyncio.to_thread(missing):
+        if not waits:
+            logger("loading").info("waits for the model", reason=reason)
+        waits, health.ready = True, reason
+        await asyncio.sleep(_BEAT_S)
+    return await asyncio.to_thread(loader)
 
 
 @contextlib.asynccontextmanager

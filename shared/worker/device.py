@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, cast
 
-from shared.runtime.errors import BadMessage, TidegateError
+from shared.runtime.errors import Away, BadMessage, TidegateError
 from shared.runtime.telemetry import logger
 from shared.worker import metrics
 from shared.worker.counts import WorkCounts
@@ -98,6 +98,8 @@ class Device(Generic[P, R]):
             self._failed.clear()
             return results
         except Exception as e:
+            if isinstance(e, Away) and not self.is_server:
+                raise DeviceError(str(e)) from e
             if len(batch) == 1:
                 self._blame(batch[0], e)
                 return [e]

@@ -9,7 +9,11 @@ from typing import NamedTuple
 
 from tests.support.paths import ROOT
 
-GENERATED = ("services/scaler/externalscaler_pb2.py", "services/scaler/externalscaler_pb2.pyi")
+GENERATED = tuple(
+    f"{module}.{ending}"
+    for module in ("services/scaler/externalscaler_pb2", "services/cv/detectors/kserve/inference_pb2")
+    for ending in ("py", "pyi")
+)
 
 
 def files(*folders: str) -> list[str]:

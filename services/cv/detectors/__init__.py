@@ -12,6 +12,7 @@
 | `torchvision:<name>@/path/state.pth` | its weights from a file | `cv-torch` |
 | `torchvision:<name>@random` | untrained | `cv-torch` |
 | `hf:<organisation>/<name>[@revision]`, `hf:/folder` | RT-DETR v2, D-FINE, by transformers | `cv-torch` |
+| `triton://host:8001/model` | a model on an inference server, by `kserve` | `cv-remote` |
 | `<name>[:argument]` | the entry point of a package, by `plugin` | of that package |
 """
 
@@ -77,6 +78,15 @@ def load(spec: str, **values: Any) -> Detector:
     backend, name = model_spec.parse(spec)
     detector: Detector = backends.load(__name__, backend, spec, name, options)
     return detector
+
+
+def missing(spec: str) -> str | None:
+    """Return why the detector can't be loaded yet, None if it can: its server may be away. Raises ModelError."""
+    backend, name = model_spec.parse(spec)
+    if backend not in model_spec.REMOTE:
+        return None
+    reason: str | None = backends.imported(__name__, backend, spec).missing(name)
+    return reason
 
 
 def warm_up(detect: Callable[[list[Image]], object], size: tuple[int, int] | None, count: int = 1) -> None:

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import pytest
 import trustme
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from services.scaler import externalscaler_pb2
 from services.scaler.settings import ScalerSettings, credentials
 from shared.runtime.errors import SettingError
-from tests.support.kube.keda_calls import ANY_PORTS, PROTO, KedaClient, Refused
+from tests.support.kube.keda_calls import ANY_PORTS, KedaClient, Refused
 from tests.support.servers.certificates import Authority
 from tests.support.waiting import patience_s, until
 from tests.support.worlds.scaler_service import CV, generated, running
@@ -135,17 +133,3 @@ async def test_the_process_serves_reports_and_drains(server: NatsServer, generat
     finally:
         process.kill()
         process.wait()
-
-
-def test_the_committed_code_matches_the_proto(tmp_path: Path) -> None:
-    """Compare the descriptor, not the text: other releases of protoc write another text."""
-    out = tmp_path / "descriptors"
-    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO.parent}"]
-    subprocess.run([*protoc, f"--descriptor_set_out={out}", PROTO.name], check=True)
-    [fresh] = FileDescriptorSet.FromString(out.read_bytes()).file
-    committed = FileDescriptorProto()
-    externalscaler_pb2.DESCRIPTOR.CopyToProto(committed)
-    for message in (fresh, committed):
-        for field in (f for m in message.message_type for n in (m, *m.nested_type) for f in n.field):
-            field.ClearField("json_name")
-    assert fresh == committed

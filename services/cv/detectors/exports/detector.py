@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +25,30 @@ from shared.video.decode import Image
 
 
 class ExportedDetector:
-    """A detector from a file. Images that it letterboxes come in any size, best scaled into `within`."""
+    """A detector that a family reads. Images that it letterboxes come in any size, best scaled into `within`.
 
-    def __init__(self, path: Path, options: DetectorOptions) -> None:
-        core = ov.Core()
-        self.name = safe_name(path.stem)
-        self.facts, model = read(path, core)
-        reading = families.recognise(self.facts, options.format)
-        self.runtime = compiled(core, model, self.facts, reading, options)
-        outputs = self.runtime.run([trial.noise(self.facts.size)], copied)[0]
-        settled = trial.settled(reading, self.facts, outputs)
+    facts: of the model. build: returns the model, as a reading uses it.
+    """
+
+    def __init__(self, name: str, facts: Facts, build: Callable[[Reading], Runtime], options: DetectorOptions) -> None:
+        self.name, self.facts = name, facts
+        reading = families.recognise(facts, options.format)
+        self.runtime = build(reading)
+        outputs = self.runtime.run([trial.noise(facts.size)], copied)[0]
+        settled = trial.settled(reading, facts, outputs)
         if settled.picture != reading.picture:
-            self.runtime = compiled(core, read(path, core)[1], self.facts, settled, options)
-            outputs = self.runtime.run([trial.noise(self.facts.size)], copied)[0]
-        trial.check(settled, self.facts, outputs)
+            self.runtime = build(settled)
+            outputs = self.runtime.run([trial.noise(facts.size)], copied)[0]
+        trial.check(settled, facts, outputs)
         self.reading = settled
         self.labels = settled.labels.names[int(settled.background) :]
         self._min_score = options.min_score
         # COCO's ids have gaps.
         self._unused = np.flatnonzero([label == "-" for label in settled.labels.names])
         is_stretched = settled.picture.fit == STRETCH
-        self.size = self.facts.size if is_stretched else None
-        self.within = None if is_stretched else self.facts.size
-        warm_up(self.detect, self.facts.size)
+        self.size = facts.size if is_stretched else None
+        self.within = None if is_stretched else facts.size
+        warm_up(self.detect, facts.size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         inputs, places = (
@@ -79,7 +80,14 @@ def load(name: str, options: DetectorOptions) -> ExportedDetector:
     if not path.is_file():
         raise ModelError(f"{path} is not a file")
     choice.check(path, devices.parse(options.device), options.runtime, options.precision)
-    return ExportedDetector(path, options)
+    core = ov.Core()
+    known, model = read(path, core)
+
+    def build(reading: Reading) -> Runtime:
+        # The steps of a reading change the graph.
+        return compiled(core, model.clone(), known, reading, options)
+
+    return ExportedDetector(safe_name(path.stem), known, build, options)
 
 
 def read(path: Path, core: ov.Core) -> tuple[Facts, ov.Model]:

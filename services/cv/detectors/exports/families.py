@@ -65,6 +65,8 @@ def _seen(facts: Facts) -> str:
 
 
 def _remedy(facts: Facts) -> str:
+    if not facts.path.parent.is_dir():
+        return "Name the exported file in the address, ?file=/models/detector.onnx, for the labels next to it"
     file = facts.path.with_suffix(".labels.txt")
     hint = "Correct" if facts.labels else "Write"
     return f"{hint} its labels in {file}, one a line from id 0 on, or see docs/how-to/detect.md for the layouts"
