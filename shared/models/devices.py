@@ -32,7 +32,7 @@ CPU = Device("cpu")
 
 def parse(name: str) -> Device:
     """Return the device of a name. Raises ModelError."""
-    if not re.match(PATTERN, name):
+    if not re.fullmatch(PATTERN, name):
         raise ModelError(f"device {name!r} is not known: take {', '.join(KINDS)}, a GPU also with :<n>")
     kind, _, number = name.partition(":")
     return Device(kind, int(number or 0))

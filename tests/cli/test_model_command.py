@@ -1,4 +1,4 @@
-"""`tidegate model show`: what it prints of a file, and the boxes that it draws."""
+"""`tidegate model`: what it prints of a file, the boxes that it draws, and the device that it compiles for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from shared.video import pictures
 from tests.support.processes.command_line import tidegate
 from tests.support.video.exports import Export
+from tests.support.video.onnx_exports import OnnxExport
+from tests.support.without_extras import python, without
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def test_show_says_how_a_file_is_used(file: str, tmp_path: Path) -> None:
     assert shown["format"] == "yolov8"
     assert shown["picture"] == "64x64, RGB, 0 to 1, letterboxed"
     assert shown["labels"] == "2 of the file's metadata: red, blue"
+    assert shown["runtime"].startswith("OpenVINO on cpu, ")
     assert "84 cells" in shown["evidence"] and shown["time"].endswith("ms a picture, 1 thread")
 
 
@@ -49,8 +52,33 @@ def test_show_draws_the_boxes_of_a_picture(file: str, tmp_path: Path) -> None:
         (["openvino:ssd_mobilenet_v2_coco"], "no .onnx or .xml file"),
         (["/models/missing.onnx"], "there is no /models/missing.onnx"),
         (["/models/detector.engine"], "can run code"),
+        (["FILE", "--device", "cuda"], "can't run on cuda by ONNX Runtime: export the model as .onnx"),
+        (["FILE", "--device", "intel-gpu:7"], "device intel-gpu:7 can't be used: OpenVINO sees CPU"),
+        (["FILE", "--device", "gpu"], "device 'gpu' is not known: take cpu, cuda, "),
     ],
 )
 def test_a_wrong_turn_is_named(file: str, tmp_path: Path, arguments: list[str], message: str) -> None:
     done = tidegate(tmp_path, "model", "show", *[file if a == "FILE" else a for a in arguments], check=False)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_prepare_compiles_as_a_worker_would(file: str, tmp_path: Path) -> None:
+    ready, advice = tidegate(tmp_path, "model", "prepare", file, "--precision", "f32").stdout.splitlines()
+    assert ready.startswith("OpenVINO on cpu, f32: ready in ")
+    assert advice.startswith("nothing to prepare: cpu compiles the file at each start")
+
+
+def test_onnx_runtime_is_an_extra(tmp_path: Path) -> None:
+    path = OnnxExport(tmp_path).output("output0", np.zeros((6, 84), np.float32)).save()
+    arguments = ["-m", "tidegate", "model", "show", path, "--runtime", "onnxruntime"]
+    packages = without(tmp_path / "packages", "onnxruntime")
+    done = python(packages, *arguments)
+    assert "device cpu can't be used: onnxruntime not installed: " in done.stderr and "cv-onnx" in done.stderr
+    assert python(packages, *arguments[:-2]).returncode == 0, "OpenVINO needs none of it"
+
+
+def test_doctor_has_the_devices_of_each_runtime(tmp_path: Path) -> None:
+    found = [line.split("\t") for line in tidegate(tmp_path, "doctor", check=False).stdout.splitlines()]
+    rows = {(level, what, text) for level, what, text, _ in found if what.startswith("detectors' files")}
+    assert any(row[2].startswith("OpenVINO on cpu") for row in rows)
+    assert any(row[2].startswith("ONNX Runtime on cpu") for row in rows)

@@ -28,10 +28,10 @@ def device_options(command: Command) -> Command:
 
 def loaded(file: str, *, device: str, runtime: str, precision: str, **options: Any) -> ExportedDetector:
     """Return the detector of a file. options: others of DetectorOptions. Raises SettingError or ModelError."""
-    if not file.endswith(model_spec.FILES):
-        raise SettingError(f"{file} is no .onnx or .xml file")
     device_settings = {"device": device, "runtime": runtime, "precision": precision}
     model_spec.check(file, **device_settings)
+    if not file.endswith(model_spec.FILES):
+        raise SettingError(f"{file} is no .onnx or .xml file")
     detector = detectors.load(file, **device_settings, **options)
     assert isinstance(detector, ExportedDetector)
     return detector
