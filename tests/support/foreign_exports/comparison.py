@@ -1,0 +1,110 @@
+"""Our reading of an export next to what its family's own code finds. It runs in our own Python."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from services.cv.detectors import load
+from services.cv.detectors.exports.detector import ExportedDetector
+from tests.support.foreign_exports.own import LEAST, REPEATS
+
+# Enough objects for a comparison, and fewer than any family's limit.
+FEWEST, MOST = 5, 90
+
+Boxes = np.ndarray[Any, Any]
+
+
+class Row(NamedTuple):
+    """ours, own: the number of objects at `threshold`. least_iou: of matched boxes. other_labels: by the own code's
+    objects, those without one of ours. ms_ours, ms_own: medians for one picture, in one thread.
+    """
+
+    package: str
+    detector: str
+    format: str
+    threshold: float
+    ours: int
+    own: int
+    least_iou: float
+    unmatched: int
+    ms_ours: float
+    ms_own: float
+
+
+def compare(package: str, detector: str, folder: Path) -> Row:
+    """Read the export in `folder`, and compare its objects. Raises ModelError if it is not recognised."""
+    own = json.loads((folder / "own.json").read_text())
+    picture = np.load(folder / "picture.npy")
+    sides = np.array([picture.shape[1], picture.shape[0]] * 2)
+    boxes = np.clip(np.array(own["boxes"], float).reshape(-1, 4) / sides, 0, 1).round(4)
+    scores, labels = np.array(own["scores"]), np.array(own["labels"])
+    is_box = (boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])
+    boxes, scores, labels = boxes[is_box], scores[is_box], labels[is_box]
+    threshold = widest_gap(scores)
+    chosen = scores > threshold
+    reader = load(own["file"], min_score=threshold)
+    assert isinstance(reader, ExportedDetector)
+    found = reader.detect([picture])[0]
+    overlaps = matched(
+        (boxes[chosen], labels[chosen]),
+        (np.array([o.box for o in found]).reshape(-1, 4), np.array([o.label for o in found])),
+    )
+    return Row(
+        package=own["package"],
+        detector=detector,
+        format=reader.reading.format,
+        threshold=threshold,
+        ours=len(found),
+        own=int(chosen.sum()),
+        least_iou=min(overlaps, default=0.0),
+        unmatched=int(chosen.sum()) - len(overlaps),
+        ms_ours=_median_ms(reader, picture),
+        ms_own=own["ms"],
+    )
+
+
+def widest_gap(scores: Boxes) -> float:
+    """Return the middle of the widest gap below some of the best scores: rounding moves no score across it."""
+    best = np.sort(scores)[::-1][: MOST + 1]
+    if len(best) <= FEWEST:
+        return LEAST
+    gaps = best[FEWEST - 1 : -1] - best[FEWEST:]
+    at = FEWEST - 1 + int(gaps.argmax())
+    return float((best[at] + best[at + 1]) / 2)
+
+
+def matched(one: tuple[Boxes, Boxes], other: tuple[Boxes, Boxes]) -> list[float]:
+    """Return the IoU of each box of `one` with the nearest box of its label in `other`, each of which counts once."""
+    (boxes, labels), (others, other_labels) = one, other
+    is_free = np.ones(len(others), bool)
+    overlaps = []
+    for box, label in zip(boxes, labels, strict=True):
+        candidates = np.flatnonzero(is_free & (other_labels == label))
+        if len(candidates):
+            ious = _ious(box, others[candidates])
+            is_free[candidates[ious.argmax()]] = False
+            overlaps.append(float(ious.max()))
+    return overlaps
+
+
+def _ious(box: Boxes, others: Boxes) -> Boxes:
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=1)
+    area, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
+    ious: Boxes = common / (area + areas - common)
+    return ious
+
+
+def _median_ms(reader: ExportedDetector, picture: Boxes) -> float:
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        reader.detect([picture])
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
