@@ -15,7 +15,9 @@ from services.cv.detectors.exports.detector import ExportedDetector
 from tests.support.foreign_exports.own import LEAST, REPEATS
 
 # Enough objects for a comparison, and fewer than any family's limit.
-FEWEST, MOST = 5, 90
+FEWEST, MOST = 10, 90
+# The least side of a box, as a share, whose overlap is measured: an event has four decimals.
+LEAST_SIDE = 0.025
 
 Boxes = np.ndarray[Any, Any]
 
@@ -80,7 +82,10 @@ def widest_gap(scores: Boxes) -> float:
 
 
 def matched(one: tuple[Boxes, Boxes], other: tuple[Boxes, Boxes]) -> list[float]:
-    """Return the IoU of each box of `one` with the nearest box of its label in `other`, each of which counts once."""
+    """Return the IoU of each box of `one` with the nearest box of its label in `other`, each of which counts once.
+
+    Boxes of less than LEAST_SIDE need a partner only: their IoU is 1.
+    """
     (boxes, labels), (others, other_labels) = one, other
     is_free = np.ones(len(others), bool)
     overlaps = []
@@ -89,7 +94,7 @@ def matched(one: tuple[Boxes, Boxes], other: tuple[Boxes, Boxes]) -> list[float]
         if len(candidates):
             ious = _ious(box, others[candidates])
             is_free[candidates[ious.argmax()]] = False
-            overlaps.append(float(ious.max()))
+            overlaps.append(float(ious.max()) if (box[2:] - box[:2]).min() >= LEAST_SIDE else 1.0)
     return overlaps
 
 

@@ -20,7 +20,7 @@ class _Kind(NamedTuple):
     size: str
     scores: str
     boxes: str = "(dec|enc|pre)_bbox_head.*layers.2"
-    box: tuple[float, float] = untrained.BOXES
+    box: tuple[float, float] = untrained.CORRECTIONS
     side: int = 320
 
 
@@ -28,13 +28,13 @@ _DETR_SCORES = r"dec_score_head\.\d+|enc_score_head"
 _KINDS = {
     "deim": _Kind("LibreDEIM", "n", _DETR_SCORES),
     "dfine": _Kind("LibreDFINE", "n", _DETR_SCORES),
-    "picodet": _Kind("LibrePICODET", "s", r"gfl_cls\.\d", r"gfl_reg\.\d"),
-    "ppyoloe": _Kind("LibrePPYOLOE", "s", r"pred_cls\.\d", r"pred_reg\.\d"),
+    "picodet": _Kind("LibrePICODET", "s", r"gfl_cls\.\d", r"gfl_reg\.\d", untrained.BOXES),
+    "ppyoloe": _Kind("LibrePPYOLOE", "s", r"pred_cls\.\d", r"pred_reg\.\d", untrained.BOXES),
     "rtdetrv2": _Kind("LibreRTDETRv2", "r18", _DETR_SCORES, side=640),
     "rtmdet": _Kind("LibreRTMDet", "t", r"rtm_cls\.\d", r"rtm_reg\.\d", untrained.DISTANCES),
-    "yolo9": _Kind("LibreYOLO9", "t", r"class_conv\.\d\.2", r"anchor_conv\.\d\.2"),
-    "yolonas": _Kind("LibreYOLONAS", "s", "cls_pred", "reg_pred"),
-    "yolox": _Kind("LibreYOLOX", "n", r"(cls|obj)_preds\.\d", r"reg_preds\.\d"),
+    "yolo9": _Kind("LibreYOLO9", "t", r"cv3\.\d\.2", r"cv2\.\d\.2", untrained.BOXES),
+    "yolonas": _Kind("LibreYOLONAS", "s", "cls_pred", "reg_pred", untrained.BOXES),
+    "yolox": _Kind("LibreYOLOX", "n", r"(cls|obj)_preds\.\d", r"reg_preds\.\d", untrained.SIZES),
 }
 
 

@@ -17,7 +17,7 @@ from tests.support.foreign_exports import own, untrained
 from tests.support.foreign_exports.own import Found, Own
 
 SIDE = 320
-WIDE = (640, 320)
+WIDE = (320, 160)
 
 
 def make(detector: str, folder: Path) -> Own:
@@ -31,7 +31,8 @@ def make(detector: str, folder: Path) -> Own:
     network = model.model.eval()
     head = network.model[-1]
     scores, boxes = _last_layers(head)
-    box = untrained.DISTANCES if getattr(head, "reg_max", 0) == 1 else untrained.BOXES
+    # 0: RT-DETR has none.
+    box = {0: untrained.CORRECTIONS, 1: untrained.DISTANCES}.get(getattr(head, "reg_max", 0), untrained.BOXES)
     head.end2end = "free" in options
     placed = LetterBox((SIDE, SIDE), auto=False)(image=picture)
     pictures = np.stack([placed, untrained.noise(SIDE, SIDE)])

@@ -17,6 +17,10 @@ import torch
 # The mean and the deviation of logits, for scores of which the best of 100,000 are near 0.8 and most near 0.
 SCORES = (-5.0, 1.5)
 BOXES = (0.0, 1.0)
+# Of the corrections to a query's box, by each of several layers.
+CORRECTIONS = (0.0, 0.3)
+# Of logarithms of sizes, in cells.
+SIZES = (1.0, 0.5)
 # Of distances to a box's sides, in cells.
 DISTANCES = (4.0, 0.5)
 
@@ -60,6 +64,10 @@ def spread(
     run: the network on the picture and on noise, as a batch: a trial on noise must not overflow.
     scores, boxes: the last layers, each a convolution or linear. score, box: (mean, deviation) of what they give.
     """
+    for parameter in model.parameters():
+        # Queries that begin as zeros would all be the same.
+        if parameter.dim() > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.02)
     for module in model.modules():
         if hasattr(module, "running_mean"):
             _once(module.register_forward_pre_hook, _normalised)
