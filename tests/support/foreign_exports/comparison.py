@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from services.cv.detectors import load
 from services.cv.detectors.exports.detector import ExportedDetector
-from tests.support.foreign_exports.own import LEAST, REPEATS
+from tests.support.foreign_exports.own import LEAST, median_ms
 
 # Enough objects for a comparison, and fewer than any family's limit.
 FEWEST, MOST = 10, 90
@@ -23,8 +21,9 @@ Boxes = np.ndarray[Any, Any]
 
 
 class Row(NamedTuple):
-    """ours, own: the number of objects at `threshold`. least_iou: of matched boxes. other_labels: by the own code's
-    objects, those without one of ours. ms_ours, ms_own: medians for one picture, in one thread.
+    """ours, own: the number of objects over `threshold`. unmatched: the own code's objects without one of ours.
+    least_iou: of matched boxes. places: different boxes of the own code. ms_ours, ms_own: medians for one picture, in
+    one thread.
     """
 
     package: str
@@ -33,13 +32,14 @@ class Row(NamedTuple):
     threshold: float
     ours: int
     own: int
-    least_iou: float
     unmatched: int
+    least_iou: float
+    places: int
     ms_ours: float
     ms_own: float
 
 
-def compare(package: str, detector: str, folder: Path) -> Row:
+def compare(detector: str, folder: Path) -> Row:
     """Read the export in `folder`, and compare its objects. Raises ModelError if it is not recognised."""
     own = json.loads((folder / "own.json").read_text())
     picture = np.load(folder / "picture.npy")
@@ -64,11 +64,27 @@ def compare(package: str, detector: str, folder: Path) -> Row:
         threshold=threshold,
         ours=len(found),
         own=int(chosen.sum()),
-        least_iou=min(overlaps, default=0.0),
         unmatched=int(chosen.sum()) - len(overlaps),
-        ms_ours=_median_ms(reader, picture),
+        least_iou=min(overlaps, default=0.0),
+        places=len(np.unique(boxes[chosen].round(2), axis=0)),
+        ms_ours=median_ms(lambda: reader.detect([picture])),
         ms_own=own["ms"],
     )
+
+
+def write(row: Row, table: Path) -> None:
+    """Write a row to the folder of the table's name, and the table of all rows there."""
+    folder = table.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{row.package.partition(' ')[0]}-{row.detector}.json").write_text(json.dumps(row._asdict()))
+    rows = [Row(**json.loads(file.read_text())) for file in sorted(folder.glob("*.json"))]
+    lines = [
+        f"| {r.package} | {r.detector} | `{r.format}` | {r.ours} of {r.own} | {r.unmatched} | {r.least_iou:.4f} "
+        f"| {r.ms_ours:.0f} | {r.ms_own:.0f} | {r.ms_ours / r.ms_own:.2f} |"
+        for r in rows
+    ]
+    head = "| package | detector | read as | objects of theirs | unmatched | least IoU | ms | ms of theirs | ratio |"
+    table.write_text("\n".join([head, "|---" * 9 + "|", *lines]) + "\n")
 
 
 def widest_gap(scores: Boxes) -> float:
@@ -104,12 +120,3 @@ def _ious(box: Boxes, others: Boxes) -> Boxes:
     area, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
     ious: Boxes = common / (area + areas - common)
     return ious
-
-
-def _median_ms(reader: ExportedDetector, picture: Boxes) -> float:
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        reader.detect([picture])
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times)

@@ -16,7 +16,7 @@ _NAMES = detection.SSD300_VGG16_Weights.COCO_V1.meta["categories"]
 
 
 class _Kind(NamedTuple):
-    """side: of the picture, which needs no resizing. scores, boxes: the names of last layers. objectness: of proposals."""
+    """side: of the picture, which needs no resizing. scores, boxes: the names of last layers."""
 
     build: Callable[..., Any]
     side: int

@@ -18,68 +18,72 @@ SIDE = 320
 
 
 class _Kind(NamedTuple):
-    """scores, boxes: the names of last layers. logit: the mean and the deviation of scores' layers."""
+    """model, processor: names of classes. scores: the names of last layers. logit: mean and deviation of logits."""
 
     config: Callable[[], Any]
     model: str
-    processor: str
+    processor: str = "RTDetrImageProcessor"
     scores: str = "class_embed.*|enc_score_head"
-    boxes: str = r".*bbox_(embed|head|predictor).*layers\.\d"
     logit: tuple[float, float] = untrained.SCORES
 
 
-# Of a softmax: "no object" is one logit of many.
-_SOFTMAX = (0.0, 3.0)
+_LABELS = 80
+_BOXES = r".*bbox_(embed|head|predictor).*layers\.\d"
+# Scores that are a softmax: "no object" is one logit of many.
+_SOFTMAX = {"scores": r"class_labels_classifier(\.layers\.2)?", "logit": (0.0, 3.0)}
 
 
-def _resnet() -> Any:
-    return t.ResNetConfig(depths=[1, 1, 1, 1], hidden_sizes=[32, 64, 128, 256], out_features=["stage4"])
+def _detr(kind: Any) -> Any:
+    return kind(
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone=None,
+        backbone_config=t.ResNetConfig(depths=[1, 1, 1, 1], hidden_sizes=[32, 64, 128, 256], out_features=["stage4"]),
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_ffn_dim=256,
+        decoder_ffn_dim=256,
+        num_labels=_LABELS,
+    )
 
 
-def _detr(kind: Any, **more: Any) -> Callable[[], Any]:
-    def config() -> Any:
-        layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256}
-        return kind(use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=_resnet(),
-                    num_labels=80, **layers, **more)  # fmt: skip
-
-    return config
-
-
-def _rt_detr(kind: Any, backbone: Any) -> Callable[[], Any]:
-    return lambda: kind(backbone_config=backbone(), decoder_layers=3, num_labels=80)
+def _rt_detr(kind: Any) -> Any:
+    backbone = t.RTDetrResNetConfig(
+        depths=[2, 2, 2, 2],
+        hidden_sizes=[64, 128, 256, 512],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    return kind(backbone_config=backbone, decoder_layers=3, num_labels=_LABELS)
 
 
-def _small_backbone() -> Any:
-    out = ["stage2", "stage3", "stage4"]
-    return t.RTDetrResNetConfig(
-        depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", out_features=out
+def _yolos() -> Any:
+    return t.YolosConfig(
+        hidden_size=192,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        intermediate_size=384,
+        image_size=[SIDE, SIDE],
+        num_labels=_LABELS,
     )
 
 
 _KINDS = {
     "conditional-detr": _Kind(
-        _detr(t.ConditionalDetrConfig), "ConditionalDetrForObjectDetection", "ConditionalDetrImageProcessor"
+        lambda: _detr(t.ConditionalDetrConfig), "ConditionalDetrForObjectDetection", "ConditionalDetrImageProcessor"
     ),
-    "d-fine": _Kind(lambda: t.DFineConfig(decoder_layers=3, num_labels=80), "DFineForObjectDetection",
-                    "RTDetrImageProcessor"),  # fmt: skip
+    "d-fine": _Kind(lambda: t.DFineConfig(decoder_layers=3, num_labels=_LABELS), "DFineForObjectDetection"),
     "deformable-detr": _Kind(
-        _detr(t.DeformableDetrConfig), "DeformableDetrForObjectDetection", "DeformableDetrImageProcessor"
+        lambda: _detr(t.DeformableDetrConfig), "DeformableDetrForObjectDetection", "DeformableDetrImageProcessor"
     ),
-    "detr": _Kind(_detr(t.DetrConfig), "DetrForObjectDetection", "DetrImageProcessor", "class_labels_classifier",
-                  logit=_SOFTMAX),  # fmt: skip
-    "rt-detr": _Kind(_rt_detr(t.RTDetrConfig, _small_backbone), "RTDetrForObjectDetection", "RTDetrImageProcessor"),
-    "rt-detr-v2": _Kind(
-        _rt_detr(t.RTDetrV2Config, _small_backbone), "RTDetrV2ForObjectDetection", "RTDetrImageProcessor"
-    ),
+    "detr": _Kind(lambda: _detr(t.DetrConfig), "DetrForObjectDetection", "DetrImageProcessor", **_SOFTMAX),
+    "rt-detr": _Kind(lambda: _rt_detr(t.RTDetrConfig), "RTDetrForObjectDetection"),
+    "rt-detr-v2": _Kind(lambda: _rt_detr(t.RTDetrV2Config), "RTDetrV2ForObjectDetection"),
     "table-transformer": _Kind(
-        _detr(t.TableTransformerConfig), "TableTransformerForObjectDetection", "DetrImageProcessor",
-        "class_labels_classifier", logit=_SOFTMAX),  # fmt: skip
-    "yolos": _Kind(
-        lambda: t.YolosConfig(
-            hidden_size=192, num_hidden_layers=4, num_attention_heads=3, intermediate_size=384,
-            image_size=[SIDE, SIDE], num_labels=80),
-        "YolosForObjectDetection", "YolosImageProcessor", r"class_labels_classifier\.layers\.2", logit=_SOFTMAX),
-}  # fmt: skip
+        lambda: _detr(t.TableTransformerConfig), "TableTransformerForObjectDetection", "DetrImageProcessor", **_SOFTMAX
+    ),
+    "yolos": _Kind(_yolos, "YolosForObjectDetection", "YolosImageProcessor", **_SOFTMAX),
+}
 
 
 class _Named(torch.nn.Module):
@@ -103,17 +107,22 @@ def make(detector: str, folder: Path) -> Own:
         model,
         lambda: model(pixel_values=pixels),
         scores=untrained.layers(model, kind.scores),
-        boxes=[layer for layer in untrained.layers(model, kind.boxes) if layer.out_features == 4],
+        boxes=[layer for layer in untrained.layers(model, _BOXES) if layer.out_features == 4],
         score=kind.logit,
         box=untrained.CORRECTIONS,
     )
     file = folder / "model.onnx"
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
-    names = ["logits", "pred_boxes"]
     torch.onnx.export(
-        _Named(model).eval(), (pixels[:1],), file, input_names=["pixel_values"], output_names=names, opset_version=17,
-        dynamo=False)  # fmt: skip
+        _Named(model).eval(),
+        (pixels[:1],),
+        file,
+        input_names=["pixel_values"],
+        output_names=["logits", "pred_boxes"],
+        opset_version=17,
+        dynamo=False,
+    )
 
     def detect() -> Found:
         with torch.inference_mode():

@@ -36,18 +36,23 @@ class Own(NamedTuple):
 def write(own: Own, package: str, folder: Path) -> None:
     """Write picture.npy, and own.json with the objects, the median milliseconds and the package's version."""
     found = own.detect()
-    times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        own.detect()
-        times.append((time.perf_counter() - began) * 1000)
     np.save(folder / "picture.npy", own.picture)
     document = {
         "file": str(own.file),
         "package": f"{package} {metadata.version(package)}",
-        "ms": statistics.median(times),
+        "ms": median_ms(own.detect),
         "boxes": [[float(v) for v in box] for box in found.boxes],
         "labels": [str(label) for label in found.labels],
         "scores": [float(score) for score in found.scores],
     }
     (folder / "own.json").write_text(json.dumps(document))
+
+
+def median_ms(detect: Callable[[], object]) -> float:
+    """Return the median milliseconds of some calls."""
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        detect()
+        times.append((time.perf_counter() - began) * 1000)
+    return statistics.median(times)
