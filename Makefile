@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 VLLM := .vllm
 PHOENIX := .phoenix
+EXPORTS := .venv-exports
 BIN := $(VENV)/bin
 VIDEO ?=
 RTSP ?=
@@ -32,7 +33,7 @@ PYTEST := $(BIN)/python -m pytest
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: $(VENV)/.demo $(VENV)/.test $(VENV)/.docs
-.PHONY: demo setup lock torch vllm phoenix test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom release chaos clean reference docs
+.PHONY: demo setup lock torch vllm phoenix exports test affected core versions shard costs test-all nightly coverage lint lint-web screenshots check fuzz bench gpu soak bench-scaling bench-reality bench-surge bench-search bench-static-scene image image-test sbom release chaos clean reference docs
 
 demo: $(DEMO)
 	$(BIN)/tidegate demo $(foreach v,$(VIDEO),--video "$(v)") $(foreach u,$(RTSP),--rtsp "$(u)")
@@ -59,7 +60,7 @@ VERSIONS := backoff brownout bus cli_server console_stop extras coalesced_reads 
 versions: $(TEST)
 	@$(PYTEST) $(SPREAD) -m "not alone and not foreign and not long" $(ARGS) $(foreach v,$(VERSIONS),$(or $(wildcard tests/*/test_$(v).py tests/*/*/test_$(v).py),no-test-$(v)))
 
-# A part of all tests that ends within nine minutes: S=3/10, or alone-1/2, image-1/3, vllm-1/1, which need more room.
+# A part of all tests that ends within nine minutes: S=3/10, or alone-1/2, image-1/3, vllm-1/1, exports-1/1, which need more room.
 S ?= 1/10
 shard: $(TEST)
 	@$(PYTEST) $(if $(findstring -,$(S)),-n 2 --dist loadgroup,$(SPREAD)) --examples 0 --shard "$(S)" $(ARGS)
@@ -219,6 +220,17 @@ $(PHOENIX)/.ready:
 
 phoenix: $(PHOENIX)/.ready
 
+# The packages of detectors' families, which export files for the tests marked exports. They stay out of our own
+# environments: Ultralytics is under the AGPL 3.0.
+FAMILIES := 'torch>=2.4' 'torchvision>=0.19' 'transformers>=5.24' 'rfdetr>=1.11' 'libreyolo>=1.6' 'ultralytics>=8.4' 'onnx>=1.16'
+$(EXPORTS)/.ready:
+	@echo "installing the packages of detectors' families into $(EXPORTS): 2 GB"
+	@$(PYTHON) -m venv $(EXPORTS)
+	@$(EXPORTS)/bin/python $(PIP) $(FAMILIES) $(LARGE)
+	@touch $@
+
+exports: $(EXPORTS)/.ready
+
 # Debian's Python comes without ensurepip: a package of its own has it. As root it is installed without a question.
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH. Install it (uv python install 3.11 and pyenv bring any version), \
@@ -273,4 +285,4 @@ lock: $(BIN)/uv
 	@$(call lock,image-small,$(addprefix --extra ,analytics webhook scaler vlm sagemaker console recorder) -c requirements/test.txt)
 
 clean:
-	rm -rf $(WEB) $(VENV) .venv-debian .venv-oldest .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(WEB) $(VENV) .venv-debian .venv-oldest .site .images dist/sbom dist/gpu $(VLLM) $(PHOENIX) $(EXPORTS) dist/exports dist/exports.md findings demo-output bench-output .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `remote` | the address of a model on an inference server; pure |
 | `model_spec` | what CV_MODEL names, without loading it |
 | `settings` | settings from the environment |
 | `coco` | the labels of the embedded detector |

@@ -21,8 +21,8 @@ import pytest
 from tests.support import examples
 
 # How many shards each kind of test has. A test is of the first kind whose marks it has, and of "" without any.
-COUNTS = {"": 10, "alone": 2, "image": 3, "vllm": 1}
-MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}}
+COUNTS = {"": 10, "alone": 2, "image": 3, "vllm": 1, "exports": 1}
+MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}, "exports": {"exports"}}
 # CPU seconds and wall seconds of each file's tests.
 TABLE = Path(__file__).with_name("costs.json")
 UNKNOWN = (5.0, 10.0)

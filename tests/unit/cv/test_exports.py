@@ -387,3 +387,12 @@ def test_eighty_classes_without_labels_are_cocos(tmp_path: Path) -> None:
     detector = exported(path)
     assert (len(detector.labels), detector.labels[0], detector.labels[79]) == (80, "person", "toothbrush")
     assert "COCO, as there are 80 classes" in detector.reading.labels.source
+
+
+def test_an_id_that_coco_does_not_use_is_no_object(tmp_path: Path) -> None:
+    """Of 91 logits, id 0 and ten others are of no class. RF-DETR's own code gives them no name."""
+    boxes, logits = zeros(1, 10, 4), np.full((1, 10, 91), -9, np.float32)
+    boxes[0, :3], logits[0, range(3), [0, 12, 90]] = CENTRE / 64, 9
+    path = Export(tmp_path).output("dets", boxes).output("labels", logits).save(labels="")
+    (found,) = exported(path).detect([PICTURE])
+    assert [(o.label, o.box) for o in found] == [("toothbrush", BOX)]

@@ -55,6 +55,16 @@ def test_yolo9_has_corners_in_a_letterbox_at_the_top_left(tmp_path: Path) -> Non
     assert of(yolo9(tmp_path), "yolo9", letterbox_pad="center").reading.picture.fit == "letterboxed"
 
 
+@pytest.mark.parametrize(("family", "objects"), [("yolonas", 1), ("ppyoloe", 2)])
+def test_boxes_overlap_by_their_parts_in_the_picture(family: str, objects: int, tmp_path: Path) -> None:
+    """Its own code clips boxes to the picture before it suppresses overlaps, but those of PP-YOLOE afterwards."""
+    boxes, scores = zeros(1, CELLS, 4), zeros(1, CELLS, 2)
+    boxes[0, :2], scores[0, :2, 1] = [(0, 16, 32, 48), (-64, 16, 32, 48)], (0.9, 0.8)
+    detector = of(Export(tmp_path).output("pred_logits", boxes).output("pred_boxes", scores), family)
+    (found,) = detector.detect([PICTURE])
+    assert [o.box for o in found] == [(0, 0.25, 0.5, 0.75)] * objects
+
+
 def test_suppression_in_the_file_is_not_used(tmp_path: Path) -> None:
     """Its limits were chosen at export, and its boxes are those of a square picture."""
     array = zeros(1, 6, CELLS)

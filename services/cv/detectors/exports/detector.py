@@ -14,7 +14,7 @@ from services.cv.detectors import Detection, DetectorOptions, detections, warm_u
 from services.cv.detectors.exports import decoders, facts, families, trial
 from services.cv.detectors.exports.decoders import Candidates, Outputs
 from services.cv.detectors.exports.facts import Facts
-from services.cv.detectors.exports.picture import STRETCH, placed, with_steps
+from services.cv.detectors.exports.picture import STRETCH, Place, placed, with_steps
 from services.cv.detectors.exports.reading import Reading
 from shared.contract.names import safe_name
 from shared.models import devices
@@ -56,14 +56,13 @@ class ExportedDetector:
             if len(images)
             else ((), ())
         )
-        found = self.runtime.run(inputs, self._read)
-        return [
-            detections(self.reading.labels.names, ids, scores, place.shares(boxes))
-            for (boxes, scores, ids), place in zip(found, places, strict=True)
-        ]
+        # Results are read in the order of the inputs.
+        place = iter(places)
+        found = self.runtime.run(inputs, lambda outputs: self._read(outputs, next(place)))
+        return [detections(self.reading.labels.names, ids, scores, boxes) for boxes, scores, ids in found]
 
-    def _read(self, outputs: Outputs) -> Candidates:
-        """Return the objects, with boxes in pixels of the input."""
+    def _read(self, outputs: Outputs, place: Place) -> Candidates:
+        """Return the objects of an image that lies at `place`, with boxes as shares of it."""
         reading = self.reading
         found = reading.decode(outputs, self._min_score)
         if len(self._unused):
@@ -71,6 +70,8 @@ class ExportedDetector:
             found = Candidates(found.boxes[is_used], found.scores[is_used], found.ids[is_used])
         if not reading.in_pixels:
             found = found._replace(boxes=found.boxes * np.array([*self.facts.size, *self.facts.size]))
+        boxes = place.shares(found.boxes)
+        found = found._replace(boxes=np.clip(boxes, 0, 1) if reading.is_clipped else boxes)
         return decoders.without_overlaps(found, reading.iou) if reading.iou else found
 
 

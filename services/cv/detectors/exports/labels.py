@@ -66,9 +66,9 @@ def entries(path: Path) -> dict[str, str]:
 
 
 def of_coco(count: int) -> Labels | None:
-    """Return COCO's labels for a number of classes that is COCO's: 80, or 91 by their ids."""
-    known = {80: coco.LABELS, 91: coco.BY_ID}.get(count)
-    return Labels(tuple(known), f"COCO, as there are {count} classes") if known else None
+    """Return COCO's labels for a number of classes that is COCO's: 80, or 91 by their ids, of which 0 is none."""
+    known = {80: coco.LABELS, 91: ("-", *coco.BY_ID[1:])}.get(count)
+    return Labels(known, f"COCO, as there are {count} classes") if known else None
 
 
 def _parsed(path: Path, parse: Any, key: str) -> Labels | None:

@@ -26,11 +26,14 @@ _DINO_SIZES = ("s", "m", "l", "x")
 
 
 class _Family(NamedTuple):
-    """make: of the decoder, and labels by its ids. None if the outputs have other shapes."""
+    """make: of the decoder, and labels by its ids. None if the outputs have other shapes. is_clipped: whether its own
+    code cuts boxes off at the picture before it suppresses overlaps.
+    """
 
     picture: Picture
     make: Callable[[Facts], tuple[Decoder, Labels] | None]
     iou: float | None = _IOU
+    is_clipped: bool = True
     in_pixels: bool = True
 
 
@@ -50,7 +53,15 @@ def readings(facts: Facts) -> Iterator[Reading]:
         if name == "deimv2" and facts.metadata.get("size") in _DINO_SIZES:
             picture = IMAGENET
         evidence = f"libreyolo's metadata: {name}, version {facts.metadata['libreyolo_version']}"
-        yield Reading("libreyolo", picture, *decoded, evidence, iou=family.iou, in_pixels=family.in_pixels)
+        yield Reading(
+            "libreyolo",
+            picture,
+            *decoded,
+            evidence,
+            iou=family.iou,
+            is_clipped=family.is_clipped,
+            in_pixels=family.in_pixels,
+        )
 
 
 def is_of(facts: Facts) -> bool:
@@ -109,7 +120,7 @@ _FAMILIES = {
     "dfine": _DETR,
     "lwdetr": _DETR._replace(picture=IMAGENET),
     "picodet": _Family(IMAGENET, _cells),
-    "ppyoloe": _Family(IMAGENET, partial(_boxes_and_scores, best=False)),
+    "ppyoloe": _Family(IMAGENET, partial(_boxes_and_scores, best=False), is_clipped=False),
     "rfdetr": _DETR._replace(picture=IMAGENET),
     "rtdetr": _DETR,
     "rtdetrv2": _DETR,

@@ -23,7 +23,8 @@ IMAGENET_BGR = Picture(channels="BGR", mean=IMAGENET_MEAN[::-1], deviation=IMAGE
 class Reading(NamedTuple):
     """How to use a file. format: of FORMATS. iou: of boxes that are one object, None if the file suppresses them.
 
-    in_pixels: boxes are in pixels of the input, not in shares. background: id 0 is none of the classes. constants: for
+    is_clipped: boxes are cut off at the picture before overlaps are suppressed. in_pixels: they are in pixels of the
+    input, not in shares. background: id 0 is none of the classes. constants: for
     the inputs besides the image. is_raw: whether a trial must tell boxes from offsets of a grid.
     """
 
@@ -33,6 +34,7 @@ class Reading(NamedTuple):
     labels: Labels
     evidence: str
     iou: float | None = None
+    is_clipped: bool = False
     in_pixels: bool = True
     background: bool = False
     constants: dict[str, tuple[float, ...]] = {}  # noqa: RUF012 - a NamedTuple's default, never changed

@@ -42,7 +42,7 @@ def pixels(images: Sequence[Image], facts: Facts, picture: Picture, datatype: st
     if picture.channels == "BGR":
         batch = batch[..., ::-1]
     if not facts.is_uint8:
-        batch = (batch.astype(np.float32) - np.float32(picture.mean)) / np.float32(picture.deviation)
+        batch = (batch - np.array(picture.mean, np.float32)) / np.array(picture.deviation, np.float32)
     if facts.layout.index("C") < facts.layout.index("H"):
         batch = batch.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(batch, dtype(datatype))
