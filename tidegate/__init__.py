@@ -2,6 +2,7 @@
 
 | folder | idea |
 |---|---|
+| `plugins` | what a package needs to bring its own detector or embedding model |
 | `client` | the usage of a running system, and files of what was found |
 | `keda` | a `ScaledObject` file, and the replica count that KEDA and the HPA decide from metrics and a clock; pure |
 | `simulation` | scaling policies on traces of arrivals, and the oracle policy's cost |

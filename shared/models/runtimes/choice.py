@@ -1,7 +1,8 @@
 """Which runtime runs a file on a device, or why none can.
 
-choose(Device("cuda"), "")                              # "onnxruntime"
-check(Path("m.xml"), Device("cuda"), "", "")            # raises ModelError with the remedy
+Example:
+    choose(Device("cuda"), "")                          # "onnxruntime"
+    check(Path("m.xml"), Device("cuda"), "", "")        # raises ModelError with the remedy
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def why_not(device: Device, runtime: Name) -> str:
     """Return why a runtime can't use a device here, with the remedy; empty if it can."""
     if runtime == "openvino":
         return _without_openvino(device)
-    if absent := [module for module in ("onnx", "onnxruntime") if not catalog.is_importable(module)]:
+    if absent := [module for module in ("numpy", "onnx", "onnxruntime") if not catalog.is_importable(module)]:
         also = f"; on a GPU {_PACKAGES[device.kind]}" if device.kind in _PACKAGES else ""
         return f"{', '.join(absent)} not installed: {install.command('cv-onnx')}{also}"
     library: Any = importlib.import_module("onnxruntime")

@@ -21,8 +21,8 @@ from tests.support.processes.cv_worker import segment_head
 from tests.support.processes.service import settled
 from tests.support.servers.inference_server import InferenceServer
 from tests.support.video import footage
+from tests.support.video.export_cases import yolov8
 from tests.support.waiting import patience_s
-from tests.unit.cv.test_exports import yolov8
 from tidegate.local.server import NatsServer
 
 

@@ -17,8 +17,8 @@ from services.cv.remote import parse
 from services.cv.settings import CvSettings
 from shared.runtime.errors import Away, ModelError
 from tests.support.servers.inference_server import InferenceServer
+from tests.support.video.export_cases import CASES, CELLS, PICTURE, Case, yolov8, zeros
 from tests.support.video.exports import Export
-from tests.unit.cv.test_exports import CASES, CELLS, PICTURE, Case, yolov8, zeros
 
 
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])

@@ -4,7 +4,6 @@
 
 | module | what it has |
 |---|---|
-| `inference_pb2` | the messages, generated from `inference.proto` |
 | `tensors` | tensors from pictures, and arrays from tensors |
 | `signature` | what the server says of a model |
 | `client` | the calls, and the wait for a server that is away |

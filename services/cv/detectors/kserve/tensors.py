@@ -38,7 +38,7 @@ def dtype(datatype: str) -> np.dtype[Any]:
 
 def pixels(images: Sequence[Image], facts: Facts, picture: Picture, datatype: str) -> NDArray[Any]:
     """Return the input of a batch: uint8 RGB images of the model's size, as the model wants them."""
-    batch = np.stack(images)
+    batch: NDArray[Any] = np.stack(images)
     if picture.channels == "BGR":
         batch = batch[..., ::-1]
     if not facts.is_uint8:
