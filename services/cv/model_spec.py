@@ -51,6 +51,11 @@ def check(spec: str, device: str) -> None:
             raise ModelError(f"{spec}: there is no {path}, as this process sees it: correct the path")
 
 
+def paths(spec: str) -> list[Path]:
+    """Return the files and folders that a spec names; none for a model by its name alone. Raises ModelError."""
+    return _paths(*_split(spec))
+
+
 def _split(spec: str) -> tuple[str, str]:
     scheme, name = ("file", spec) if spec.endswith(_FILES) else spec.partition(":")[::2]
     if scheme not in BACKENDS or not name:

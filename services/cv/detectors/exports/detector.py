@@ -57,6 +57,10 @@ class ExportedDetector:
             for (boxes, scores, ids), place in zip(found, places, strict=True)
         ]
 
+    def bare(self, count: int) -> None:
+        """Run the network `count` times without reading it: the ceiling of `detect`."""
+        self._queue.bare(count)
+
     def _read(self, outputs: Outputs) -> Candidates:
         """Return the objects, with boxes in pixels of the input."""
         reading = self.reading
