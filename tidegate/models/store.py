@@ -14,6 +14,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -52,6 +53,14 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
 
     @property
+    def rate_in_words(self) -> str:
+        """Where the rate is from."""
+        return (
+            f"a replica does {self.service_rate:g} a second: model {self.name}, as 'tidegate model add' measured it on "
+            f"{self.machine.cpu} ({self.added:%Y-%m-%d})"
+        )
+
+    @property
     def changed(self) -> str:
         """Whether its files differ from those that were measured, as a sentence; empty if not. Raises SettingError."""
         if absent := [path for path in model_spec.paths(self.spec) if not path.exists()]:
@@ -65,6 +74,14 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.spec} has changed since it was measured as {self.name}: measure it again by "
             f"'tidegate model add {self.spec} --name {self.name}', or go back by '{DEFAULT}'"
         )
+
+
+class Chosen(NamedTuple):
+    """settings: variables that cv gets from the active model. sentence, warning: for people; may be empty."""
+
+    settings: dict[str, str]
+    sentence: str = ""
+    warning: str = ""
 
 
 def fingerprint(spec: str) -> str:
@@ -150,21 +167,21 @@ def active_name(data: Path) -> str:
         raise unusable(data, e) from e
 
 
-def chosen(data: Path, environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return (the variables that cv gets from the active model, sentences for people).
+def chosen(data: Path, environ: Mapping[str, str]) -> Chosen:
+    """Return how cv runs the active model.
 
     CV_MODEL in the environment has priority over the active model, and each other variable over its own. Raises
     SettingError if a file of the model is missing, ModelError if it needs a package.
     """
     model = active(data)
     if model is None:
-        return {}, []
+        return Chosen({})
     if own := value_of("CV_MODEL", environ):
-        return {}, [f"CV_MODEL={own} is set: the active model {model.name} is not used"]
+        return Chosen({}, f"CV_MODEL={own} is set: the active model {model.name} is not used")
     changed = model.changed
     model_spec.check(model.spec, model.settings.get("CV_DEVICE", "cpu"))
     settings = {name: value for name, value in model.settings.items() if not value_of(name, environ)}
-    return settings, [f"detector {model.name}: {model.spec}; '{DEFAULT}' goes back", *filter(None, [changed])]
+    return Chosen(settings, f"detector {model.name}, {model.spec}: '{DEFAULT}' goes back", changed)
 
 
 def folder(data: Path) -> Path:

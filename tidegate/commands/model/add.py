@@ -27,12 +27,12 @@ from tidegate.commands.model.show import described
 from tidegate.commands.options import COUNT, FILE, FOLDER, OVER_ZERO, SECONDS, Number, data_option
 from tidegate.local.running import default_data, prepare
 from tidegate.models import capacity, replica, scaling, speed, store
-from tidegate.models.boxes import Frame, analysed, page
+from tidegate.models.boxes import analysed, page
 from tidegate.models.capacity import Rate
 from tidegate.models.choice import Choice, choose
 from tidegate.models.doubts import doubts, moving
 from tidegate.models.footage import Footage
-from tidegate.models.machine import describe
+from tidegate.models.machine import Machine, describe
 from tidegate.models.store import StoredModel
 from tidegate.view.inert import echo, one_line
 from tidegate.view.waiting import telling
@@ -40,6 +40,8 @@ from tidegate.view.waiting import telling
 _DEFAULTS = CvSettings()
 # More threads help one replica little, and take longer to try.
 _MOST_THREADS = 8
+# The load of other processes, as a share of the cores, above which figures are too low.
+_IDLE = 0.5
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,42 +146,18 @@ def add(data: Path | None, video: Path | None, camera: str | None, out: Path | N
     model_spec.check(request.spec, request.device)
     home = prepare(data or default_data())
     store.prepare(home)
+    folder = files.folder(out, "--out") if out else store.folder(home)
     with telling() as tell:
         tell(f"loading {request.spec}")
         detector = request.load(request.threads or 1)
     for row in rows(detector):
         _line(*row)
-    with telling() as tell:
-        found = sources.of_camera(data, camera) if camera else sources.of_file(video, tell) if video else None
-        footage = found or sources.scenes(tell)
-        tell("detecting in frames")
-        frames = analysed(detector, footage, request.fps)
-    _line("footage", f"{footage.source}; {len(footage.parts)} segments of {footage.segment_s:.2g} s")
+    footage = _footage(data, video, camera)
     name = request.name or re.sub(r"[^A-Za-z0-9_-]", "-", detector.name)[:64]
-    folder = files.folder(out, "--out") if out else store.folder(home)
-    _draw(folder / f"{name}.jpg", frames, request.least)
-    with telling() as tell:
-        seconds = request.seconds / 2
-        choice = choose(
-            request.load,
-            footage,
-            fps=request.fps,
-            counts=request.counts,
-            decoding=request.decoding,
-            latency_s=request.latency_target_s,
-            seconds=seconds,
-            tell=tell,
-        )
-        rate = replica.measure(
-            choice.detector,
-            footage,
-            fps=request.fps,
-            batch=choice.batch,
-            threads=request.decoding,
-            seconds=seconds,
-            tell=tell,
-        )
-    model = _stored(request, name, choice, rate, footage)
+    _draw(folder / f"{name}.jpg", detector, footage, request)
+    machine = describe()
+    choice, rate = _measured(request, footage)
+    model = _stored(request, name, choice, rate, footage, machine)
     for row in (*_capacity(request, choice, model), *_files(request, choice, model, folder)):
         _line(*row)
     store.save(home, model)
@@ -195,8 +173,22 @@ def rows(detector: Detector) -> list[tuple[str, str]]:
     return [("picture", size), ("labels", f"{len(detector.labels)}: {some}")]
 
 
-def _draw(path: Path, frames: list[Frame], least: float) -> None:
+def _footage(data: Path | None, video: Path | None, camera: str | None) -> Footage:
+    with telling() as tell:
+        if camera:
+            found = sources.of_camera(data, camera)
+        else:
+            found = sources.of_file(video, tell) if video else sources.scenes(tell)
+    _line("footage", f"{found.source}; {len(found.parts)} segments of {found.segment_s:.2g} s")
+    return found
+
+
+def _draw(path: Path, detector: Detector, footage: Footage, request: Request) -> None:
     """Write the contact sheet, and print what looks wrong."""
+    with telling() as tell:
+        tell("detecting in frames")
+        frames = analysed(detector, footage, request.fps)
+    least = request.least
     with written(path, "--out") as part:
         part.write_bytes(jpeg(page(frames, least)))
     count = sum(o.score >= least for frame in frames for o in frame.objects)
@@ -206,7 +198,27 @@ def _draw(path: Path, frames: list[Frame], least: float) -> None:
         _line("warning", f"{sentence}. See {path}")
 
 
-def _stored(request: Request, name: str, choice: Choice, rate: Rate, footage: Footage) -> StoredModel:
+def _measured(request: Request, footage: Footage) -> tuple[Choice, Rate]:
+    """Choose the settings, and measure a replica with them."""
+    fps, decoding, seconds = request.fps, request.decoding, request.seconds / 2
+    with telling() as tell:
+        choice = choose(
+            request.load,
+            footage,
+            fps=fps,
+            counts=request.counts,
+            decoding=decoding,
+            latency_s=request.latency_target_s,
+            seconds=seconds,
+            tell=tell,
+        )
+        rate = replica.measure(
+            choice.detector, footage, fps=fps, batch=choice.batch, threads=decoding, seconds=seconds, tell=tell
+        )
+    return choice, rate
+
+
+def _stored(request: Request, name: str, choice: Choice, rate: Rate, footage: Footage, machine: Machine) -> StoredModel:
     rounded = float(capacity.rounded(rate.segments_s))
     return StoredModel(
         name=name,
@@ -221,7 +233,7 @@ def _stored(request: Request, name: str, choice: Choice, rate: Rate, footage: Fo
         latency_target_s=request.latency_target_s,
         footage=footage.source,
         added=dt.datetime.now(dt.UTC).replace(microsecond=0),
-        machine=describe(),
+        machine=machine,
     )
 
 
@@ -242,6 +254,14 @@ def _capacity(request: Request, choice: Choice, model: StoredModel) -> Iterator[
     streams = model.service_rate * rate.segment_s * model.load
     fewer = "" if model.cameras else f"; one camera needs {1 / streams:.1f} replicas"
     yield "cameras", f"{model.cameras} a replica at {model.load:.0%} of that rate{fewer}"
+    if model.machine.load > _IDLE * model.machine.cores:
+        yield (
+            "warning",
+            (
+                f"the machine was busy (load {model.machine.load:g} on {model.machine.cores} cores): measure again "
+                "when it is idle"
+            ),
+        )
     if request.price is not None:
         cost = capacity.camera_day(request.price, model.service_rate, rate.segment_s)
         yield "cost", f"{cost:.3g} a camera and day, at {request.price:g} a replica-hour"

@@ -72,13 +72,12 @@ def bench(specs: tuple[str, ...], device: str, threads: int, seconds: float, vid
     """
     for spec in specs:
         model_spec.check(spec, device)
-    with telling(Screen(stderr=True)) as tell:
+    machine = describe()
+    with telling() as tell:
         video_parts = footage.of_file(video, tell) if video else footage.scenes(tell)
         found = [_benched(spec, video_parts, device, threads, seconds, tell) for spec in dict.fromkeys(specs)]
     found.sort(key=lambda each: -each.speed.best.pictures_s)
-    report = Report(
-        detectors=tuple(found), device=device, threads=threads, footage=video_parts.source, machine=describe()
-    )
+    report = Report(detectors=tuple(found), device=device, threads=threads, footage=video_parts.source, machine=machine)
     if as_json:
         echo_json(report)
     else:
