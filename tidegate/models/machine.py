@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -33,11 +32,12 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe() -> Machine:
     """Return this machine."""
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    flags = set((re.search(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE) or ["", ""])[1].split())
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
     return Machine(
-        cpu=model[1] if model else platform.processor() or platform.machine(),
+        cpu=facts.get("model name") or platform.processor() or platform.machine(),
         flags=[flag for flag in FLAGS if flag in flags],
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         load=round(os.getloadavg()[0], 1),
