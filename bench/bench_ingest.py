@@ -27,11 +27,11 @@ import psutil
 from av.video.frame import VideoFrame
 
 from bench import record, world
-from bench.gpu.footage import encode
 from bench.processor import cpu_s
 from shared.client import registry
 from shared.contract.cameras import new_camera
 from tests.support.video.rtsp_server import serving
+from tidegate.demo.full_hd import encode
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-bench"
 WARM_UP_S = 6.0

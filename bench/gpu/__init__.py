@@ -3,7 +3,6 @@
 | module | idea |
 |---|---|
 | `machine` | the GPU, its driver and torch; missing parts |
-| `footage` | segments of 1080p25 as cameras send them |
 | `untrained` | a detector of the overlays' architecture, for machines that can't reach the model hub |
 | `stages` | decoding, copying and the models separately |
 | `backlog` | a real service that processes a backlog |

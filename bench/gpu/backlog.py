@@ -32,6 +32,7 @@ from shared.contract.memory import MB
 from shared.runtime import child
 from shared.runtime.errors import TidegateError
 from shared.runtime.ports import free_port
+from tidegate.models import capacity
 
 POLL_S = 0.2
 # Enough for the first load of a model, which compiles the GPU's kernels and reads files that are not cached.
@@ -141,7 +142,7 @@ async def measure(
                 count = min(most, 4 * count)
 
     first = await over(few, 0.0)
-    run = await over(min(most, max(few, round(first.segments_s * seconds))), plan.LOAD)
+    run = await over(min(most, max(few, round(first.segments_s * seconds))), capacity.LOAD)
     return msgspec.structs.replace(run, first_s=first.first_s)
 
 

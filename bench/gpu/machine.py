@@ -12,7 +12,7 @@ from types import TracebackType
 
 import msgspec
 
-from bench import record
+from tidegate.models import machine as host
 
 SMI = "nvidia-smi"
 NEEDED = ("av", "nats", "open_clip", "torch", "torchvision", "transformers")
@@ -38,7 +38,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     gpu: Gpu | None
-    host: record.Machine
+    host: host.Machine
     torch: str
     cuda: str
     cudnn: str
@@ -97,7 +97,7 @@ def describe(device: str) -> Machine:
     return Machine(
         device=device,
         gpu=_gpu(torch.cuda.get_device_name(device)) if on_gpu else None,
-        host=record.machine(),
+        host=host.describe(),
         torch=str(torch.__version__),
         cuda=torch.version.cuda or "",
         cudnn=str(cudnn or ""),

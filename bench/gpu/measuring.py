@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from bench import record
-from bench.gpu import backlog, footage, machine, overlay, plan, stages
+from bench.gpu import backlog, machine, overlay, plan, stages
 from bench.gpu.machine import Machine
 from bench.gpu.report import Report, Served, Weights
 from bench.gpu.stages import Decoding, Model
@@ -28,6 +28,8 @@ from services.cv.settings import CvSettings
 from services.embed.settings import EmbedSettings
 from services.ingest.cutting.piece import Piece
 from shared.contract.topology import TopologySettings
+from tidegate.demo import full_hd
+from tidegate.models import capacity
 
 # The base overlay's architecture, used without weights.
 UNTRAINED = "rtdetr_v2_r50vd-untrained"
@@ -79,7 +81,7 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
 def measure(request: Request, tests: str | None, say: Say) -> Report:
     """Run all measurements. Raises ModelError for a model that can't be loaded, TidegateError if a service fails."""
     say("segments of 1080p25")
-    pieces = footage.segments()
+    pieces = full_hd.segments()
     here = alone(machine.describe, request.device)
     with tempfile.TemporaryDirectory() as folder:
         spec = request.cv_model
@@ -88,7 +90,7 @@ def measure(request: Request, tests: str | None, say: Say) -> Report:
             spec = alone(_untrained, Path(folder) / UNTRAINED, pieces)
         services = [_cv(request, here, spec, pieces, say), _embed(request, here, pieces, say)]
     say("decoding by the GPU")
-    counts = stages.thread_counts(min(here.host.cores, 8))
+    counts = capacity.thread_counts(min(here.host.cores, 8))
     return Report(
         time=dt.datetime.now(dt.UTC).replace(microsecond=0),
         commit=record.commit(),
@@ -106,7 +108,7 @@ def _untrained(folder: Path, pieces: Sequence[Piece]) -> str:
 
     side = (untrained.SIDE, untrained.SIDE)
     images = stages.pictures(pieces[::2], side, fps=1)
-    return untrained.rt_detr(folder, images, objects=footage.OBJECTS, floor=SCORE_FLOOR)
+    return untrained.rt_detr(folder, images, objects=full_hd.OBJECTS, floor=SCORE_FLOOR)
 
 
 def _cv(request: Request, here: Machine, spec: str, pieces: Sequence[Piece], say: Say) -> Served:
@@ -115,7 +117,7 @@ def _cv(request: Request, here: Machine, spec: str, pieces: Sequence[Piece], say
         alone(stages.detector, name, pieces, request.device, request.sizes, request.stage_s)
         for name in (spec, *request.others)
     ]
-    threads = stages.thread_counts(here.host.cores)
+    threads = capacity.thread_counts(here.host.cores)
     fps = CvSettings().cv_fps
     decoding = alone(_decoding, pieces, request.stage_s, threads, models[0].side, fps)
     images = fps * _seconds(pieces)
@@ -142,7 +144,7 @@ def _embed(request: Request, here: Machine, pieces: Sequence[Piece], say: Say) -
     spec, pretrained = request.embed_model, request.embed_pretrained
     say(f"embed: {spec}, {pretrained}")
     model = alone(stages.embedder, spec, pretrained, pieces, request.device, request.sizes, request.stage_s)
-    threads = stages.thread_counts(here.host.cores)
+    threads = capacity.thread_counts(here.host.cores)
     decoding = alone(_decoding, pieces, request.stage_s, threads, model.side, None)
 
     def environment(batch: int, threads: int) -> dict[str, str]:
@@ -187,11 +189,11 @@ def _served(
     batches = {b.size: b for b in models[0].batches}
     rates = {row.threads: row.segments_s for row in decoding}
     wanted = max(b.images_s for b in batches.values()) / images
-    threads = plan.choose_threads(rates, wanted)
+    threads = capacity.choose_threads(rates, wanted)
     slowest = min(wanted, rates[threads])
-    batch = plan.choose_batch(
+    batch = capacity.choose_batch(
         {size: b.images_s for size, b in batches.items()},
-        lambda size: plan.in_time(hold(size, threads), slowest, request.latency_s),
+        lambda size: capacity.in_time(hold(size, threads), slowest, request.latency_s),
     )
     in_flight = hold(batch, threads)
     say(f"{name}: a replica with a backlog, batch {batch}, {threads} decoding threads")
@@ -215,8 +217,8 @@ def _served(
             decoding_s=rates[threads],
             segments_s=run.segments_s,
         ),
-        cameras=plan.cameras(run.segments_s, _seconds(pieces)),
-        cameras_planned=plan.cameras(run.segments_s, _seconds(pieces), plan.LOAD),
+        cameras=capacity.cameras(run.segments_s, _seconds(pieces)),
+        cameras_planned=capacity.cameras(run.segments_s, _seconds(pieces), capacity.LOAD),
         numbers=plan.numbers(
             name,
             rate=run.segments_s,

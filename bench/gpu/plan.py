@@ -9,21 +9,15 @@ Example:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from services.scaler.demand.parameters import LAG_SHARE
 from shared.contract.topology import TopologySettings
 from tidegate.keda.threshold import Threshold, lag_threshold
+from tidegate.models.capacity import AHEAD, rounded
 
-# A replica is planned for this share of its rate; the rest absorbs backlogs and busier minutes.
-LOAD = 0.7
-# The batch is the smallest whose rate is this share of the best: larger ones hold more segments and answer later.
-NEAR = 0.95
-# Decoding must exceed the model's rate by this factor, to keep up under other load.
-AHEAD = 1.1
 # From these shares on, the device's thread, the machine's cores and the GPU count as full.
 FULL_DEVICE, FULL_CORES, FULL_GPU = 0.9, 0.85, 0.7
 # The share of a run that is excluded at its start, while batches are not full yet.
@@ -92,31 +86,6 @@ def steady(samples: Sequence[Sample], count: int, hold: int) -> Steady | None:
     return None
 
 
-def fewest(rates: Mapping[int, float]) -> int:
-    """Return the smallest key whose rate is nearly the best: of batches by size, or of threads by count."""
-    best = max(rates.values())
-    return min(key for key, rate in rates.items() if rate >= NEAR * best)
-
-
-def choose_batch(images_s: Mapping[int, float], fits: Callable[[int], bool]) -> int:
-    """Return the smallest batch that is nearly as fast as the fastest that fits; if none fits, the smallest.
-
-    images_s: by batch size.
-    """
-    return fewest({size: rate for size, rate in images_s.items() if fits(size)} or {min(images_s): 1.0})
-
-
-def in_time(hold: int, segments_s: float, latency_s: float) -> bool:
-    """Return whether a worker with `hold` segments answers the last one in time, with the threshold's reserve."""
-    return hold + 1 <= math.floor(segments_s * latency_s * LAG_SHARE)
-
-
-def choose_threads(segments_s: Mapping[int, float], wanted: float) -> int:
-    """Return the fewest threads that decode AHEAD of `wanted` segments a second; else the fewest near the best."""
-    enough = [threads for threads, rate in segments_s.items() if rate >= AHEAD * wanted]
-    return min(enough) if enough else fewest(segments_s)
-
-
 def bound(
     *,
     busy: float,
@@ -139,18 +108,6 @@ def bound(
     if cores >= FULL_CORES * of_cores:
         return "cores"
     return "decoding" if decoding_s <= AHEAD * segments_s else "process"
-
-
-def cameras(segments_s: float, segment_seconds: float, load: float = 1.0) -> int:
-    """Return the cameras for one replica; each sends a segment every `segment_seconds`. load: share of its rate."""
-    return math.floor(segments_s * segment_seconds * load + 1e-9)
-
-
-def rounded(rate: float) -> str:
-    """Return the rate rounded down to three digits, without an exponent: thresholds follow from the annotation."""
-    places = max(0, 2 - math.floor(math.log10(rate)))
-    step = 10.0 ** (2 - math.floor(math.log10(rate)))
-    return f"{math.floor(rate * step + 1e-9) / step:.{places}f}"
 
 
 class Numbers(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from bench.gpu.machine import Machine
 from bench.gpu.plan import Numbers
 from bench.gpu.stages import Decoding, Hardware, Model
 from tidegate.keda.threshold import explain
+from tidegate.models import capacity
 
 # fitted: untrained, but biased to find as many objects as a trained detector.
 Weights = Literal["trained", "untrained", "fitted"]
@@ -215,7 +216,7 @@ def _nvdec(found: Hardware) -> RenderableType:
 
 
 def _carries(services: Sequence[Served], segment_s: float) -> RenderableType:
-    load = f"at {plan.LOAD:.0%} load"
+    load = f"at {capacity.LOAD:.0%} load"
     table = Table(
         "service",
         "cameras at real time",

@@ -72,12 +72,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     tuned: float | None = None
 
 
-def thread_counts(cores: int) -> list[int]:
-    """Return the powers of two up to `cores`, and `cores`."""
-    powers = [1 << n for n in range(cores.bit_length())]
-    return sorted({n for n in powers if n <= cores} | {cores})
-
-
 def decoding(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], **wanted: Any) -> list[Decoding]:
     """Measure decoding with each number of threads. wanted: options of `shared.video.decode.decode`."""
 

@@ -94,6 +94,11 @@ def _plugin(spec: str) -> Plugin | None:
     return None if spec.partition(":")[0] in BACKENDS else plugins.find(plugins.DETECTORS, spec)
 
 
+def paths(spec: str) -> list[Path]:
+    """Return the files and folders that a spec names; none for a model by its name alone. Raises ModelError."""
+    return _paths(*_split(spec))
+
+
 def _split(spec: str) -> tuple[str, str]:
     is_file = spec.endswith(FILES) and not spec.startswith("triton:")
     scheme, name = ("file", spec) if is_file else spec.partition(":")[::2]

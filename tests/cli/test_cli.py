@@ -11,12 +11,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from tests.support.files import modes
 from tests.support.processes.command_line import COMMAND, tidegate
+from tests.support.video.exports import Export
 from tests.support.waiting import patience_s
 from tidegate.demo import footage
 
@@ -146,23 +149,44 @@ def test_cameras_are_added_and_removed_and_survive_restarts(tmp_path: Path) -> N
     assert "hunter2" not in logs
 
 
+def first_detection(data: Path) -> dict[str, Any]:
+    """Add a camera of the demo's footage, and return its first event."""
+    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
+    watching = subprocess.Popen(
+        [*COMMAND, "watch", "detections", "--json", "--data", str(data)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        tidegate(data, "camera", "add", "clip", str(video), "--fast", "--loop")
+        line = watching.stdout.readline() if watching.stdout else ""
+    finally:
+        watching.send_signal(signal.SIGINT)
+        watching.wait(patience_s())
+    event: dict[str, Any] = json.loads(line)
+    return event
+
+
 @pytest.mark.slow
 def test_workers_start_for_a_watched_file(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    video = footage.embedded(footage.cache() / f"footage-{footage.VERSION}")[0]
-    with up(data):
-        watching = subprocess.Popen(
-            [*COMMAND, "watch", "detections", "--json", "--data", str(data)], stdout=subprocess.PIPE, text=True
-        )
-        try:
-            tidegate(data, "camera", "add", "clip", str(video), "--fast", "--loop")
-            line = watching.stdout.readline() if watching.stdout else ""
-        finally:
-            watching.send_signal(signal.SIGINT)
-            watching.wait(patience_s())
-        event = json.loads(line)
-        assert event["camera"] == "clip"
-        assert event["model"] == "ssd_mobilenet_v2_coco"
+    with up(tmp_path / "data"):
+        event = first_detection(tmp_path / "data")
+    assert (event["camera"], event["model"]) == ("clip", "ssd_mobilenet_v2_coco")
+
+
+@pytest.mark.slow
+def test_workers_run_the_active_model_until_its_file_is_missing(tmp_path: Path) -> None:
+    data, array = tmp_path / "data", np.zeros((1, 6, 84), np.float32)
+    array[0, :, 7] = (32, 32, 32, 24, 0.9, 0)
+    file = Path(Export(tmp_path).output("output0", array).metadata(names="{0: 'red', 1: 'blue'}").save(labels=""))
+    tidegate(data, "model", "add", str(file), "--name", "yard", "--seconds", "0.2", "--threads", "1")
+    tidegate(data, "model", "use", "yard")
+    with up(data) as process:
+        event = first_detection(data)
+    output = process.stdout.read() if process.stdout else ""
+    assert event["model"] == "model" and event["frames"][0]["objects"][0]["label"] == "red"
+    assert f"detector yard, {file}: 'tidegate model use --default' goes back" in output
+    file.unlink()
+    refused = tidegate(data, "up", "--plain", check=False)
+    assert refused.returncode == 1 and "put it back, or go back to the default" in refused.stderr
 
 
 @pytest.mark.parametrize("service", ["ingest", "cv"])

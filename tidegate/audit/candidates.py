@@ -184,6 +184,12 @@ def lags(base: Bases, load: Workload) -> list[Candidate]:
     ]
 
 
+def by_lag(base: Bases, load: Workload, threshold: int) -> str:
+    """Return the manifest that scales by this lagThreshold, within the bounds of `load`."""
+    document = _lag(base, load, min_replicas=load.min_replicas, max_replicas=load.max_replicas, threshold=threshold)
+    return _candidate(LAG, f"lagThreshold {threshold}", document).text
+
+
 def present_candidate(base: Bases, load: Workload, settings: Mapping[str, str], *, degradable: bool) -> Candidate:
     """Return the present demand policy, within the bounds of `load`. settings: query parameters of its trigger."""
     degradable = degradable and base.put_off is not None

@@ -8,8 +8,8 @@
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
 | `alert` | commands for alerts and their pictures |
-| `model` | commands for detectors |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
+| `model` | commands for detectors |
 | `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
 | `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
 """
@@ -47,7 +47,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "workers": CommandInfo("Run autoscaled workers for a server elsewhere.", "cv"),
         "console": CommandInfo("Create links that sign people in to the console.", "console"),
         "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
-        "model": CommandInfo("Use a detector of your own.", "cv"),
+        "model": CommandInfo("Measure a detector, and run it.", "cv"),
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
     },
     "See": {

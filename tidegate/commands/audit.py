@@ -41,6 +41,8 @@ from tidegate.commands.options import (
     with_admin,
 )
 from tidegate.commands.simulate import TABLE_WIDTH, check_plot, load_trace
+from tidegate.local.running import default_data
+from tidegate.models import store
 from tidegate.simulation.engine import Workload
 from tidegate.simulation.trace import Trace
 from tidegate.view import audit as view
@@ -71,7 +73,11 @@ CURRENT_S = 60.0
     type=Number(0, 86400),
     help="Seconds until a new replica is ready. Default: as measured.",
 )
-@click.option("--service-rate", type=RATE, help="Messages per second of a busy replica. Default: as measured.")
+@click.option(
+    "--service-rate",
+    type=RATE,
+    help="Messages per second of a busy replica. Default: as measured by workers, else of the active model.",
+)
 @click.option(
     "--min-replicas",
     type=COUNT_OR_NONE,
@@ -137,10 +143,21 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **argu
             loaded.append(_read_usage(book, service, begin))
 
         with_admin(data, work)
+    if load.service_rate is None and loaded[0].measured.rate is None and service == "cv":
+        options = _by_active_model(options, data or default_data())
     out = Screen()
     if not out.is_terminal:
         out.width = TABLE_WIDTH
     run(options, base, loaded[0], out, status, force)
+
+
+def _by_active_model(options: AuditOptions, data: Path) -> AuditOptions:
+    """Return the options with the rate of the active model, if there is one, as no worker has measured any."""
+    model = store.active(data)
+    if model is None:
+        return options
+    load = msgspec.structs.replace(options.load, service_rate=model.service_rate)
+    return msgspec.structs.replace(options, load=load, rate_source=model.rate_in_words)
 
 
 async def _ask_in_force(client: Client, service: str) -> InForce | None:
@@ -160,7 +177,7 @@ def _read_usage(book: Book, service: str, begin: dt.datetime) -> Arrivals:
 
 
 class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """to: file for the recommended ScaledObject."""
+    """to: file for the recommended ScaledObject. rate_source: where a rate is from that is not the user's, in words."""
 
     service: str
     load: LoadOverrides
@@ -170,6 +187,7 @@ class AuditOptions(msgspec.Struct, frozen=True, kw_only=True):
     to: Path | None = None
     png: Path | None = None
     as_json: bool = False
+    rate_source: str = ""
 
 
 def run(
@@ -214,7 +232,8 @@ def _read_workload(options: AuditOptions, base: Bases, arrivals: Arrivals) -> Wo
         return workload(base, arrivals, options.load)
     except RateUnknown as e:
         raise SettingError(
-            f"{e}: give --service-rate, messages a second. 'tidegate explain' shows it, and 'make gpu' measures it"
+            f"{e}: give --service-rate, messages a second. 'tidegate explain' shows it, and 'tidegate model add' "
+            "measures it"
         ) from e
 
 
@@ -231,6 +250,8 @@ def _summary_lines(
         yield "less than a day is known: how day and week go can't be seen yet"
     yield view.rising(rise_count, load, trace.duration_s)
     yield from view.worker_totals(arrivals.measured)
+    if options.rate_source:
+        yield options.rate_source
     is_rate_set, is_cold_start_set = options.load.service_rate is not None, options.load.cold_start_s is not None
     yield from view.sources(load, arrivals.measured, is_rate_set=is_rate_set, is_cold_start_set=is_cold_start_set)
     yield from view.cameras(arrivals.cameras)
@@ -284,6 +305,7 @@ def _fields(
         "rises": rise_count,
         "week": [[_finite(rate) for rate in hours] for hours in arrival_pattern.week.tolist()],
         "service_rate": load.service_rate,
+        "service_rate_source": options.rate_source,
         "cold_start_s": load.cold_start_s,
         "latency_target_s": load.latency_target_s,
         "quiet": arrivals.measured.static_share,

@@ -16,14 +16,17 @@ from rich.console import Console
 from shared.runtime import install
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
-from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number
+from tidegate.commands.options import COUNT, COUNT_OR_NONE, NEW_FILE, OVER_ZERO, RATE, SECONDS, Number, data_option
+from tidegate.local.running import default_data
 from tidegate.local.scaling.scaled_objects import scaled_object, shipped
+from tidegate.models import store
 from tidegate.simulation.compare import NAMES, compare, with_and_without
 from tidegate.simulation.engine import Result, Workload
 from tidegate.simulation.generate import generated
 from tidegate.simulation.queue import Elastic
 from tidegate.simulation.trace import Trace, read
 from tidegate.view import policies, records
+from tidegate.view.inert import echo
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import telling
 
@@ -51,12 +54,15 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
 
 
 @click.command()
+@data_option
 @click.option(
     "--trace",
     required=True,
     help="CSV file of t_s,arrivals, or a synthetic trace: days, bursts, flash_crowd, ramp, outage.",
 )
-@click.option("--service-rate", type=RATE, required=True, help="Segments per second of a busy replica.")
+@click.option(
+    "--service-rate", type=RATE, help="Segments per second of a busy replica. Default: that of the active model."
+)
 @click.option(
     "--service-cv",
     type=Number(0, 10),
@@ -146,7 +152,7 @@ _ATTRIBUTES = {"left_out": "deferred_share"}
 @click.option("--cost-per-hour", type=Number(0), help="Price of a replica-hour, to print costs.")
 @click.option("--plot", type=NEW_FILE, help="File to draw a plot into: .png, .svg or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def simulate(policies: tuple[str, ...], every: bool, **arguments: Any) -> None:
+def simulate(data: Path | None, policies: tuple[str, ...], every: bool, **arguments: Any) -> None:
     """Simulate the cost and the service level of each scaling policy on a trace of arrivals.
 
     \b
@@ -155,6 +161,8 @@ def simulate(policies: tuple[str, ...], every: bool, **arguments: Any) -> None:
     Your own arrivals, at three dollars a GPU-hour:
         tidegate simulate --trace arrivals.csv --service-rate 12 --cold-start 180 --cost-per-hour 3
     """
+    if arguments["service_rate"] is None:
+        arguments["service_rate"] = _of_active_model(data or default_data())
     fields = {name: arguments.pop(name) for name in Workload.__struct_fields__ if name in arguments}
     fields = {name: value for name, value in fields.items() if value is not None}
     load = Workload(elastic=Elastic() if {"loss_budget", "defer_limit"} & set(fields) else None, **fields)
@@ -168,6 +176,18 @@ def simulate(policies: tuple[str, ...], every: bool, **arguments: Any) -> None:
     if not out.is_terminal:
         out.width = TABLE_WIDTH
     run(options, out, Screen(stderr=True))
+
+
+def _of_active_model(data: Path) -> float:
+    """Return the rate of the active model, and print where it is from. Raise SettingError if there is none."""
+    model = store.active(data)
+    if model is None:
+        raise SettingError(
+            "--service-rate is missing: give segments a second, or measure a detector by 'tidegate model add' and "
+            "'tidegate model use'"
+        )
+    echo(model.rate_in_words, err=True)
+    return model.service_rate
 
 
 class SimulateOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `clips`, `footage`, `bank` | real video as segments, and by RTSP cameras |
+| `full_hd` | segments of 1080p25 as cameras send them |
 | `sizing` | the load, from the measured rate of a worker |
 | `timeline` | a plot of the run |
 | `scenario` | two cameras, a surge, two, none |

@@ -15,8 +15,11 @@ from shared.contract.cameras import Camera
 from shared.contract.memory import MAX_PAYLOAD
 
 
-def pieces(path: Path, camera: str, *, segment_s: float = 1.0) -> list[Piece]:
-    """Return all segments of a file; the first starts now. Raise libav's error if the file is no video."""
+def pieces(path: Path, camera: str, *, segment_s: float = 1.0, most: int | None = None) -> list[Piece]:
+    """Return the segments of a file, at least `most` of a longer one; the first starts now.
+
+    Raise libav's error if the file is no video.
+    """
     source = open_source(Camera(url=path.resolve().as_uri(), realtime=False), None, Reaching(10.0))
     found: list[Piece] = []
     try:
@@ -25,6 +28,8 @@ def pieces(path: Path, camera: str, *, segment_s: float = 1.0) -> list[Piece]:
         )
         for packet in source.packets(threading.Event()):
             cutter.push(packet, time.time())
+            if most and len(found) >= most:
+                return found
         cutter.finish(time.time())
     finally:
         source.close()

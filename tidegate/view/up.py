@@ -29,6 +29,7 @@ from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.scaling.scaled_objects import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
+from tidegate.models import store
 from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
@@ -52,7 +53,8 @@ async def run(
     chosen = [f"--{option}" for option, is_set in options.items() if is_set]
     services = catalog.started(["up", *chosen], os.environ)
     check_extras(services, " ".join(("tidegate up", *chosen)), _extras_of_up(chosen))
-    warnings = [*preflight.check(services, data), *disk.check(data / "jetstream")]
+    model = store.chosen(data, os.environ)
+    warnings = [model.warning, *preflight.check(services, data), *disk.check(data / "jetstream")]
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
     console = Screen(highlight=True)
     live = console.is_terminal and not plain
@@ -61,10 +63,13 @@ async def run(
     with _logs(data, live):
         started = time.monotonic()
         steady = [s.name for s in services if not s.scaled_object]
-        targets = {name: scaled_objects.environment(name, one) for name, one in scaled.items()}
-        async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=targets) as stack:
+        env = {name: scaled_objects.environment(name, one) for name, one in scaled.items()}
+        env["cv"] |= model.settings
+        async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=env) as stack:
             _serve_metrics(stack)
             console.print(_greeting(stack, scaled["cv"], chosen))
+            if model.sentence:
+                console.print(model.sentence, markup=False, soft_wrap=True)
             await show_console(stack, console)
             unused = (scaled_objects.unused(name, one) for name, one in scaled.items())
             for sentence in filter(None, (*warnings, *unused)):

@@ -51,6 +51,10 @@ class SsdMobileNet:
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         return self._queue.run(images, _found)
 
+    def bare(self, count: int) -> None:
+        """Run the network `count` times without reading it: the ceiling of `detect`."""
+        self._queue.bare(count)
+
 
 def load(name: str, options: DetectorOptions) -> SsdMobileNet:
     """Load the detector. Raises ModelError for another name or device, or a cache that can't be written."""

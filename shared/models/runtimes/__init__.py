@@ -36,3 +36,7 @@ class Runtime(Protocol):
         images: uint8 (height, width, 3), RGB, of the graph's size. The arrays have a batch of one, and may be reused.
         """
         ...
+
+    def bare(self, count: int) -> None:
+        """Infer `count` images without reading an output: the ceiling of `run`."""
+        ...

@@ -109,6 +109,12 @@ class Session:
             results += (read(self._of(outputs, at)) for at in range(len(chunk)))
         return results
 
+    def bare(self, count: int) -> None:
+        """Infer `count` black images in full batches, and read no output."""
+        batch = np.zeros((self._most, *self._shape[1:]), np.uint8)
+        for _ in range(0, count, self._most):
+            self._session.run(None, {providers.IMAGE: batch})
+
     def _outputs(self, batch: NDArray[np.uint8]) -> list[NDArray[Any]]:
         if self._fixed and len(batch) < self._fixed:
             padded = np.zeros((self._fixed, *batch.shape[1:]), np.uint8)

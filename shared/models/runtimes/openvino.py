@@ -83,6 +83,17 @@ class Queue:
                 request.wait()
         return results
 
+    def bare(self, count: int) -> None:
+        """Infer `count` times on the inputs that are in memory, and read no output: what the runtime does alone."""
+        running: deque[ov.InferRequest] = deque()
+        for request in itertools.islice(itertools.cycle(self._requests), count):
+            if len(running) == len(self._requests):
+                running.popleft().wait()
+            request.start_async()
+            running.append(request)
+        for request in running:
+            request.wait()
+
 
 def _result(request: ov.InferRequest, read: Callable[[Sequence[Any]], T]) -> T:
     request.wait()

@@ -11,6 +11,7 @@ from rich.console import Console
 from bench import record
 from bench.__main__ import NAMES
 from bench.record import Ratio
+from tidegate.models import machine
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def test_a_result_is_a_file_with_its_machine() -> None:
     assert result.ratios == {"worker / bare": Ratio(0.9877), "memory": Ratio(1.5, "lower")}
     assert result.figures == {"worker, segments/s": 13.0}
     assert result.machine.cpu and result.machine.cores >= 1 and "numpy" in result.machine.packages
-    assert set(result.machine.flags) <= set(record.FLAGS)
+    assert set(result.machine.flags) <= set(machine.FLAGS)
 
 
 def test_changes_are_reported_against_the_baseline_and_noise_is_not_judged() -> None:

@@ -17,7 +17,7 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bench.gpu import footage, machine, measuring, overlay, plan
+from bench.gpu import machine, measuring, overlay, plan
 from bench.gpu.plan import Numbers, Sample
 from bench.gpu.report import Report
 from services.cv.settings import CvSettings
@@ -27,7 +27,9 @@ from tests.support.kube import deploy_checks, deploy_manifests
 from tests.support.kube.deploy_manifests import OVERLAYS, Document, container_of, of, variables
 from tests.support.paths import ROOT
 from tidegate.commands.threshold import threshold
+from tidegate.demo import full_hd
 from tidegate.keda.threshold import lag_threshold
+from tidegate.models import capacity
 
 RATES = st.floats(0.01, 1e5)
 TABLES = st.dictionaries(st.integers(1, 1024), RATES, min_size=1, max_size=8)
@@ -38,31 +40,31 @@ TABLES = st.dictionaries(st.integers(1, 1024), RATES, min_size=1, max_size=8)
 
 @given(RATES)
 def test_a_rate_is_written_down_to_three_digits(rate: float) -> None:
-    text = plan.rounded(rate)
+    text = capacity.rounded(rate)
     assert "e" not in text
     assert rate * 0.99 <= float(text) <= rate * (1 + 1e-9)
-    assert plan.rounded(float(text)) == text
+    assert capacity.rounded(float(text)) == text
 
 
 @given(RATES, st.floats(0.1, 10), st.floats(0.1, 1))
 def test_cameras_are_a_whole_number_within_their_share_of_the_rate(rate: float, seconds: float, load: float) -> None:
-    found = plan.cameras(rate, seconds, load)
+    found = capacity.cameras(rate, seconds, load)
     assert found / seconds <= load * rate + 1e-6 < (found + 1) / seconds + 2e-6
-    assert found <= plan.cameras(rate, seconds)
+    assert found <= capacity.cameras(rate, seconds)
 
 
 @given(TABLES)
 def test_the_smallest_setting_near_the_best_rate_is_chosen(rates: dict[int, float]) -> None:
-    chosen = plan.fewest(rates)
-    assert rates[chosen] >= plan.NEAR * max(rates.values())
-    assert all(rates[key] < plan.NEAR * max(rates.values()) for key in rates if key < chosen)
+    chosen = capacity.fewest(rates)
+    assert rates[chosen] >= capacity.NEAR * max(rates.values())
+    assert all(rates[key] < capacity.NEAR * max(rates.values()) for key in rates if key < chosen)
 
 
 @given(TABLES, RATES)
 def test_threads_do_not_exceed_the_need_of_the_model(rates: dict[int, float], wanted: float) -> None:
-    chosen = plan.choose_threads(rates, wanted)
-    enough = [threads for threads, rate in rates.items() if rate >= plan.AHEAD * wanted]
-    assert chosen == (min(enough) if enough else plan.fewest(rates))
+    chosen = capacity.choose_threads(rates, wanted)
+    enough = [threads for threads, rate in rates.items() if rate >= capacity.AHEAD * wanted]
+    assert chosen == (min(enough) if enough else capacity.fewest(rates))
 
 
 @given(TABLES, RATES, st.floats(0.1, 30), st.integers(1, 64))
@@ -73,14 +75,14 @@ def test_a_batch_meets_the_latency_target_if_any_batch_does(
         return CvSettings(cv_batch_size=size, cv_threads=threads).worker().hold
 
     def fits(size: int) -> bool:
-        return plan.in_time(hold(size), segments_s, latency_s)
+        return capacity.in_time(hold(size), segments_s, latency_s)
 
-    chosen = plan.choose_batch(rates, fits)
+    chosen = capacity.choose_batch(rates, fits)
     in_time = {size for size in rates if fits(size)}
     assert chosen in (in_time or {min(rates)})
     for size in in_time:
         assert not lag_threshold(segments_s, latency_s, max_in_flight=hold(size)).is_bounded_by_in_flight
-        assert rates[chosen] >= plan.NEAR * rates[size]
+        assert rates[chosen] >= capacity.NEAR * rates[size]
 
 
 STEPS = st.lists(
@@ -329,9 +331,9 @@ def test_the_footage_has_as_many_objects_as_the_untrained_detector_reports() -> 
     from services.cv.detectors import load
     from services.cv.service import SCORE_FLOOR
 
-    pieces = footage.segments()
+    pieces = full_hd.segments()
     assert {(p.segment.width, p.segment.height, p.segment.frames) for p in pieces} == {(1920, 1080, 25)}
     assert all(p.segment.duration == pytest.approx(1, abs=0.05) and not p.dependent for p in pieces)
     detector = load("openvino:ssd_mobilenet_v2_coco", threads=2, min_score=SCORE_FLOOR)
     found = detector.detect(stages.pictures(pieces, detector.size, fps=5))
-    assert sum(map(len, found)) / len(found) == pytest.approx(footage.OBJECTS, rel=0.2)
+    assert sum(map(len, found)) / len(found) == pytest.approx(full_hd.OBJECTS, rel=0.2)

@@ -61,6 +61,10 @@ class ExportedDetector:
         found = self.runtime.run(inputs, lambda outputs: self._read(outputs, next(place)))
         return [detections(self.reading.labels.names, ids, scores, boxes) for boxes, scores, ids in found]
 
+    def bare(self, count: int) -> None:
+        """Run the network `count` times without reading it: the ceiling of `detect`."""
+        self.runtime.bare(count)
+
     def _read(self, outputs: Outputs, place: Place) -> Candidates:
         """Return the objects of an image that lies at `place`, with boxes as shares of it."""
         reading = self.reading

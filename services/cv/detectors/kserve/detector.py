@@ -49,6 +49,12 @@ class RemoteModel:
                 found += [read([array[n : n + 1] for array in arrays]) for n in range(len(batch))]
         return found
 
+    def bare(self, count: int) -> None:
+        """Infer `count` images of noise in full batches, and read no output."""
+        batch = [trial.noise(self._known.facts.size)] * self._batch_size
+        for _ in range(0, count, self._batch_size):
+            self._infer(batch)
+
     def _infer(self, batch: Sequence[Image]) -> list[NDArray[Any]]:
         known, reading = self._known, self._reading
         inputs = {known.facts.image: tensors.pixels(batch, known.facts, reading.picture, known.datatype)}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -59,6 +60,26 @@ def segments() -> list[Piece]:
             footage.write_whole(path, partial(encode, frames=_frames(small[name])))
         found += clips.pieces(path, name)
     return found
+
+
+def drawn() -> list[Piece]:
+    """Return two segments of drawn squares, which move over noise: for a machine without the demo's clips."""
+    path = footage.cache() / f"full-hd-{footage.VERSION}" / "drawn.mp4"
+    if not path.exists():
+        footage.write_whole(path, partial(encode, frames=_squares()))
+    return clips.pieces(path, "drawn")
+
+
+def _squares() -> Iterator[VideoFrame]:
+    width, height = SIZE
+    noise = np.random.default_rng(1).integers(40, 200, (height // 8, width // 8, 3), np.uint8)
+    ground = noise.repeat(8, axis=0).repeat(8, axis=1)
+    for n in range(FPS * SCENE_S):
+        picture = ground.copy()
+        for k, colour in enumerate(((220, 60, 60), (60, 60, 220), (240, 240, 240))):
+            left, top = 100 + 500 * k + (8 + 4 * k) * n, 200 + 200 * k
+            picture[top : top + 240, left : left + 160] = colour
+        yield VideoFrame.from_ndarray(picture, "rgb24")
 
 
 def _frames(path: Path) -> Iterator[Any]:

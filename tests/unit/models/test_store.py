@@ -1,0 +1,97 @@
+"""Measured models in a data directory: the active one, its settings, and files that changed since."""
+
+from __future__ import annotations
+
+import datetime as dt
+import stat
+from pathlib import Path
+
+import pytest
+
+from shared.runtime.errors import SettingError
+from tidegate.models import store
+from tidegate.models.capacity import Rate
+from tidegate.models.machine import describe
+from tidegate.models.store import Chosen, StoredModel
+
+
+def stored(name: str, spec: str) -> StoredModel:
+    rate = Rate(segments_s=5.314, segment_s=1.0, cores=1.2, busy=0.95, decode_s=0.04)
+    return StoredModel(
+        name=name,
+        spec=spec,
+        settings={"CV_MODEL": spec, "CV_BATCH_SIZE": "4"},
+        fingerprint=store.fingerprint(spec),
+        service_rate=5.31,
+        rate=rate,
+        fps=5.0,
+        cameras=3,
+        load=0.7,
+        latency_target_s=2.0,
+        footage="drawn",
+        added=dt.datetime(2026, 11, 28, tzinfo=dt.UTC),
+        machine=describe(),
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "yard.xml"
+    path.write_text("<net/>")
+    path.with_suffix(".bin").write_bytes(bytes(10))
+    return path
+
+
+def test_a_model_is_read_as_it_was_stored_and_is_private(tmp_path: Path, file: Path) -> None:
+    model = stored("yard", str(file))
+    path = store.save(tmp_path, model)
+    assert store.find(tmp_path, "yard") == model and store.stored(tmp_path) == [model]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_the_active_model_is_chosen_unless_the_environment_names_another(tmp_path: Path, file: Path) -> None:
+    assert store.chosen(tmp_path, {}) == Chosen({})
+    store.save(tmp_path, stored("yard", str(file)))
+    store.use(tmp_path, "yard")
+    chosen = store.chosen(tmp_path, {"CV_BATCH_SIZE": "2"})
+    assert chosen.settings == {"CV_MODEL": str(file)}
+    assert "use --default" in chosen.sentence and not chosen.warning
+    own = store.chosen(tmp_path, {"CV_MODEL": "/other.onnx"})
+    assert own.settings == {} and "yard is not used" in own.sentence
+    store.use(tmp_path, None)
+    assert store.chosen(tmp_path, {}) == Chosen({})
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".bin"])
+def test_a_changed_file_is_a_warning_with_the_remedy(tmp_path: Path, file: Path, suffix: str) -> None:
+    store.save(tmp_path, stored("yard", str(file)))
+    store.use(tmp_path, "yard")
+    file.with_suffix(suffix).write_bytes(b"other")
+    assert f"'tidegate model add {file} --name yard'" in store.chosen(tmp_path, {}).warning
+
+
+def test_a_missing_file_is_an_error_with_the_remedy(tmp_path: Path, file: Path) -> None:
+    store.save(tmp_path, stored("yard", str(file)))
+    store.use(tmp_path, "yard")
+    file.unlink()
+    with pytest.raises(SettingError, match=r"is missing: put it back.*use --default"):
+        store.chosen(tmp_path, {})
+    assert store.chosen(tmp_path, {"CV_MODEL": "/other.onnx"}).settings == {}
+
+
+def test_a_wrong_name_or_a_damaged_file_is_an_error(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(SettingError, match="there is none yet"):
+        store.use(tmp_path, "yard")
+    store.save(tmp_path, stored("yard", str(file)))
+    with pytest.raises(SettingError, match="there are yard"):
+        store.find(tmp_path, "gate")
+    with pytest.raises(SettingError, match="can't be used"):
+        store.find(tmp_path, "../yard")
+    store.use(tmp_path, "yard")
+    (store.folder(tmp_path) / "yard.json").write_text("{")
+    with pytest.raises(SettingError, match="use --default"):
+        store.active(tmp_path)
+
+
+def test_a_model_by_name_has_no_fingerprint() -> None:
+    assert store.fingerprint("openvino:ssd_mobilenet_v2_coco") == ""

@@ -1,0 +1,118 @@
+"""`tidegate model bench`: detectors by their speed on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from services.cv import detectors, model_spec
+from services.cv.service import SCORE_FLOOR
+from services.cv.settings import CvSettings
+from tidegate.commands.model import footage
+from tidegate.commands.options import COUNT, FILE, OVER_ZERO
+from tidegate.commands.simulate import TABLE_WIDTH
+from tidegate.models import speed
+from tidegate.models.footage import Footage, pictures
+from tidegate.models.machine import Machine, describe
+from tidegate.models.speed import Pace, Speed
+from tidegate.view import records
+from tidegate.view.inert import echo, echo_json
+from tidegate.view.screen import Screen
+from tidegate.view.waiting import Tell, telling
+
+_FPS = CvSettings().cv_fps
+_NUMBERS = ("batch", "ms a picture", "pictures/s", "runtime alone", "share")
+_FIELDS = ("detector", "input", *map(records.Right, _NUMBERS))
+
+
+class Benched(msgspec.Struct, frozen=True, kw_only=True):
+    """A measured detector. size: (width, height) of its pictures; None: any."""
+
+    spec: str
+    name: str
+    size: tuple[int, int] | None
+    speed: Speed
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """detectors: the fastest first."""
+
+    detectors: tuple[Benched, ...]
+    device: str
+    threads: int
+    footage: str
+    machine: Machine
+
+
+@click.command()
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@click.option("--device", default="cpu", show_default=True, help="Device, as CV_DEVICE: cpu, cuda or cuda:<n>.")
+@click.option(
+    "--threads",
+    type=COUNT,
+    default=CvSettings().cv_infer_threads,
+    show_default=True,
+    help="Threads of the model on a CPU, as CV_INFER_THREADS.",
+)
+@click.option("--seconds", type=OVER_ZERO, default=10.0, show_default=True, help="Seconds to measure each detector.")
+@click.option("--video", type=FILE, help="Video file to measure on. Default: scenes of the demo.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def bench(specs: tuple[str, ...], device: str, threads: int, seconds: float, video: Path | None, as_json: bool) -> None:
+    """Measure the speed of detectors on decoded frames. SPEC is a value of CV_MODEL.
+
+    \b
+    One detector:           tidegate model bench yolo11n.onnx
+    Several, by speed:      tidegate model bench openvino:ssd_mobilenet_v2_coco yolo11n.onnx --threads 2
+
+    Next to each rate is that of the runtime alone, which runs the same network without reading its outputs, and the
+    share of it that the detector reaches. Rounds of both alternate.
+    """
+    for spec in specs:
+        model_spec.check(spec, device)
+    machine = describe()
+    with telling() as tell:
+        video_parts = footage.of_file(video, tell) if video else footage.scenes(tell)
+        found = [_benched(spec, video_parts, device, threads, seconds, tell) for spec in dict.fromkeys(specs)]
+    found.sort(key=lambda each: -each.speed.best.pictures_s)
+    report = Report(detectors=tuple(found), device=device, threads=threads, footage=video_parts.source, machine=machine)
+    if as_json:
+        echo_json(report)
+    else:
+        _print(report)
+
+
+def _benched(spec: str, video: Footage, device: str, threads: int, seconds: float, tell: Tell) -> Benched:
+    tell(f"loading {spec}")
+    options: dict[str, Any] = {"device": device, "threads": threads, "batch_size": max(speed.SIZES)}
+    detector = detectors.load(spec, min_score=SCORE_FLOOR, **options)
+    images = [image for part in video.parts for image in pictures(part, detector, _FPS)]
+    found = speed.measure(detector, images, seconds=seconds, tell=lambda text: tell(f"{spec}: {text}"))
+    return Benched(spec=spec, name=detector.name, size=detector.size or detector.within, speed=found)
+
+
+def _print(report: Report) -> None:
+    several = len(report.detectors) > 1
+    rows = [
+        (each.name, "any" if each.size is None else "{}x{}".format(*each.size), *_cells(each, pace))
+        for each in report.detectors
+        for pace in ([each.speed.best] if several else each.speed.paces)
+    ]
+    out = Screen()
+    if out.is_terminal:
+        records.show(out, _FIELDS, rows, "nothing")
+    else:
+        out.width = TABLE_WIDTH
+        out.print(records.table(_FIELDS, rows))
+    threads = f"{report.threads} thread{'s' * (report.threads > 1)}"
+    echo(f"{report.device}, {threads}; {report.machine.cpu}, {report.machine.cores} cores; {report.footage}")
+    if any(each.speed.bare_s is None for each in report.detectors):
+        echo("the runtime alone is measured with OpenVINO only")
+
+
+def _cells(each: Benched, pace: Pace) -> tuple[str, ...]:
+    bare = "" if each.speed.bare_s is None else f"{each.speed.bare_s:.1f}"
+    share = "" if pace.share is None else f"{pace.share:.2f}"
+    return (str(pace.batch), f"{pace.ms:.1f}", f"{pace.pictures_s:.1f}", bare, share)
