@@ -23,10 +23,13 @@ from services.cv.detectors import Detection, load  # noqa: E402
 from services.embed.models import load as load_embedder  # noqa: E402
 from shared.contract import names  # noqa: E402
 from shared.contract.events import Detections  # noqa: E402
+from shared.models import devices  # noqa: E402
+from shared.models.runtimes import choice  # noqa: E402
 from shared.models.torch import upload, upload_batch  # noqa: E402
 from shared.video.decode import Image, decode  # noqa: E402
 from tests.support.processes.service_process import ServiceProcess  # noqa: E402
 from tests.support.video.footage import make  # noqa: E402
+from tests.support.video.onnx_exports import OnnxExport  # noqa: E402
 from tidegate.demo import clips  # noqa: E402
 from tidegate.local.server import NatsServer  # noqa: E402
 
@@ -127,6 +130,40 @@ def test_rt_detr_finds_the_same_objects(device: str, tmp_path: Path) -> None:
     assert all(near(a, b, share=0.7) for a, b in zip(found, wanted, strict=True))
     # The mean number of detections is the requested one.
     assert sum(map(len, wanted)) == pytest.approx(12 * len(images), abs=len(images))
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [
+        ("cpu", ""),
+        *(
+            pytest.param(*pair, marks=pytest.mark.gpu)
+            for pair in (("cuda", "f32"), ("tensorrt", "f32"), ("tensorrt", "f16"))
+        ),
+    ],
+)
+def test_an_exported_file_finds_the_same_objects(
+    device: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In batches of each size, and again from the engine that TensorRT has stored."""
+    if device != "cpu" and (reason := choice.why_not(devices.parse(device), "onnxruntime")):
+        pytest.skip(reason)
+    monkeypatch.setenv("TIDEGATE_CACHE", str(tmp_path / "cache"))
+    array = np.zeros((6, 84), np.float32)
+    array[:4, 7] = (24, 48, 16, 32)
+    path = OnnxExport(tmp_path).output("output0", array, (5, 7)).save()
+    images = [image // (2 + at) for at, image in enumerate(noise(5, 64, 64))]
+    wanted = load(path, precision="f32", min_score=0.05).detect(images)
+    options: dict[str, Any] = {"device": device, "precision": precision, "runtime": "onnxruntime", "batch_size": 4}
+    for _ in range(2):
+        detector = load(path, min_score=0.05, **options)
+        for count in (1, 3, 5):
+            for found, objects in zip(detector.detect(images[:count]), wanted, strict=False):
+                assert [o.label for o in found] == [o.label for o in objects]
+                assert [o.score for o in found] == pytest.approx([o.score for o in objects], abs=5e-3)
+                assert found[0].box == pytest.approx(objects[0].box, abs=5e-3)
+    engines = list((tmp_path / "cache").rglob("*.engine"))
+    assert bool(engines) == (device == "tensorrt")
 
 
 @pytest.mark.parametrize("device", DEVICES)
