@@ -248,7 +248,7 @@ def _capacity(request: Request, choice: Choice, model: StoredModel) -> Iterator[
         "replica",
         (
             f"{model.service_rate:g} segments/s, each of {rate.segment_s:.2g} s at {model.fps:g} frames/s, with "
-            f"{rate.cores:.1f} of {model.machine.cores} cores; {rate.bottleneck}"
+            f"{rate.cores:.1f} of {model.machine.cores} cores; limited by {rate.bottleneck}"
         ),
     )
     streams = model.service_rate * rate.segment_s * model.load
