@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from services.cv.detectors import load
+from services.cv.detectors.exports import decoders
+from services.cv.detectors.exports.decoders import Candidates
 from services.cv.detectors.exports.detector import ExportedDetector
 from services.cv.detectors.exports.families import FORMATS
 from shared.runtime.errors import ModelError
@@ -77,6 +81,26 @@ def test_a_batch_may_have_pictures_of_several_sizes(tmp_path: Path) -> None:
     pictures = [PICTURE, PICTURE[:32], np.full((200, 100, 3), 90, np.uint8)]
     assert detector.detect(pictures) == [detector.detect([picture])[0] for picture in pictures]
     assert detector.detect([]) == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.sampled_from([0.3, 0.6, 0.7]))
+def test_overlaps_are_suppressed_one_by_one(seed: int, count: int, iou: float) -> None:
+    """Greedily: each candidate is left unless a better one of its class, which is left, overlaps it by more."""
+    random = np.random.default_rng(seed)
+    corners = random.integers(0, 60, (count, 2))
+    boxes = np.concatenate([corners, corners + random.integers(0, 40, (count, 2))], axis=1).astype(np.float32)
+    found = Candidates(boxes, random.integers(0, 50, count) / 50, random.integers(0, 3, count))
+    left: list[int] = []
+    for i in np.argsort(-found.scores, kind="stable"):
+        low, high = np.maximum(boxes[left, :2], boxes[i, :2]), np.minimum(boxes[left, 2:], boxes[i, 2:])
+        common = np.clip(high - low, 0, None).prod(axis=1)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        is_over = (common > iou * (areas[left] + areas[i] - common)) & (found.ids[left] == found.ids[i])
+        if not is_over.any():
+            left.append(int(i))
+    result = decoders.without_overlaps(found, iou)
+    np.testing.assert_array_equal(result.boxes, boxes[left])
+    np.testing.assert_array_equal(result.scores, found.scores[left])
 
 
 def test_overlapping_boxes_of_a_class_are_one_object(tmp_path: Path) -> None:

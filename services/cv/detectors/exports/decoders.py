@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 # At most this many candidates enter the suppression of overlaps, best first.
 MOST = 3000
+# The number of them whose overlaps are computed together.
+_BLOCK = 128
 
 
 class Candidates(NamedTuple):
@@ -177,14 +179,19 @@ def without_overlaps(found: Candidates, iou: float) -> Candidates:
     """Return the candidates, best first, without those that overlap a better one of their class by more than `iou`."""
     order = np.argsort(-found.scores, kind="stable")[:MOST]
     boxes, ids = found.boxes[order], found.ids[order]
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    left = np.ones(len(order), bool)
-    for i in range(len(order)):
-        if left[i]:
-            low, high = np.maximum(boxes[i, :2], boxes[i + 1 :, :2]), np.minimum(boxes[i, 2:], boxes[i + 1 :, 2:])
-            common = np.clip(high - low, 0, None).prod(axis=1)
-            overlaps = common > iou * (area[i] + area[i + 1 :] - common)
-            left[i + 1 :] &= (ids[i + 1 :] != ids[i]) | ~overlaps
+    x1, y1, x2, y2 = boxes.T
+    area, left = (x2 - x1) * (y2 - y1), np.ones(len(order), bool)
+    for start in range(0, len(order), _BLOCK):
+        rows = start + np.flatnonzero(left[start : start + _BLOCK])
+        width = np.minimum(x2[rows, None], x2[start:]) - np.maximum(x1[rows, None], x1[start:])
+        height = np.minimum(y2[rows, None], y2[start:]) - np.maximum(y1[rows, None], y1[start:])
+        common = np.maximum(width, 0) * np.maximum(height, 0)
+        overlaps = common > iou * (area[rows, None] + area[start:] - common)
+        apart = ~overlaps | (ids[rows, None] != ids[start:])
+        for row, others in zip(rows, apart, strict=True):
+            # One that is suppressed suppresses none.
+            if left[row]:
+                left[row + 1 :] &= others[row + 1 - start :]
     chosen = order[left]
     return Candidates(found.boxes[chosen], found.scores[chosen], found.ids[chosen])
 
