@@ -1,7 +1,8 @@
 """Where a model runs: the values of CV_DEVICE. Pure.
 
-device = parse("tensorrt:1")
-device.kind, device.number
+Example:
+    device = parse("tensorrt:1")
+    device.kind, device.number
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Which runtime runs a file on a device, or why none can.
 
-choose(Device("cuda"), "")                              # "onnxruntime"
-check(Path("m.xml"), Device("cuda"), "", "")            # raises ModelError with the remedy
+Example:
+    choose(Device("cuda"), "")                              # "onnxruntime"
+    check(Path("m.xml"), Device("cuda"), "", "")            # raises ModelError with the remedy
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Runs an ONNX file by ONNX Runtime: a batch goes to the device as one uint8 tensor.
 
-session = Session(Graph(content, size, batch=None), parse("cuda"), threads=1, batch_size=8)
-found = session.run(images, read)
+Example:
+    session = Session(Graph(content, size, batch=None), parse("cuda"), threads=1, batch_size=8)
+    found = session.run(images, read)
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The options of ONNX Runtime for a device: its execution providers, first the device's own. Pure.
 
-of(Device("tensorrt"), precision="f16", folder=path, shape=(8, 640, 640, 3))
+Example:
+    of(Device("tensorrt"), precision="f16", folder=path, shape=(8, 640, 640, 3))
 """
 
 from __future__ import annotations
