@@ -1,8 +1,8 @@
 """Which runtime runs a file on a device, or why none can.
 
 Example:
-    choose(Device("cuda"), "")                          # "onnxruntime"
-    check(Path("m.xml"), Device("cuda"), "", "")        # raises ModelError with the remedy
+    choose(Device("cuda"), "")                              # "onnxruntime"
+    check(Path("m.xml"), Device("cuda"), "", "")            # raises ModelError with the remedy
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ def why_not(device: Device, runtime: Name) -> str:
     if absent := [module for module in ("numpy", "onnx", "onnxruntime") if not catalog.is_importable(module)]:
         also = f"; on a GPU {_PACKAGES[device.kind]}" if device.kind in _PACKAGES else ""
         return f"{', '.join(absent)} not installed: {install.command('cv-onnx')}{also}"
-    library: Any = importlib.import_module("onnxruntime")
+    try:
+        library: Any = importlib.import_module("onnxruntime")
+    except ImportError as e:
+        return f"onnxruntime can't be imported ({e}): {install.command('cv-onnx')}"
     if providers.NEEDED[device.kind] not in library.get_available_providers():
         return (
             f"this onnxruntime {library.__version__} has no {providers.NEEDED[device.kind]}: {_PACKAGES[device.kind]}"
