@@ -77,6 +77,10 @@ def test_add_goes_from_a_file_to_capacity_and_a_scaled_object(file: str, video: 
     assert stored["settings"] == settings and settings["CV_MODEL"] == file
     assert stored["cameras"] == int(rows["cameras"].split()[0])
 
+
+@pytest.mark.slow
+def test_use_makes_a_model_the_active_one_and_goes_back(file: str, video: str, tmp_path: Path) -> None:
+    tidegate(tmp_path, "model", "add", file, "--video", video, *QUICK, "--name", "yard", "--threads", "1")
     tidegate(tmp_path, "model", "use", "yard")
     listed = tidegate(tmp_path, "model", "list").stdout.strip().split("\t")
     assert listed[:2] == ["yard", "active"] and listed[-1] == file
@@ -100,6 +104,7 @@ def test_audit_and_simulate_take_the_rate_of_the_active_model(file: str, video: 
     assert own["service_rate"] == 7 and own["service_rate_source"] == ""
 
 
+@pytest.mark.slow
 async def test_add_measures_on_the_last_segments_of_a_camera(
     server: NatsServer, admin: Client, file: str, video: str, tmp_path: Path
 ) -> None:

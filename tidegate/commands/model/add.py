@@ -26,7 +26,7 @@ from tidegate.commands.model import footage as sources
 from tidegate.commands.model.show import described
 from tidegate.commands.options import COUNT, FILE, FOLDER, OVER_ZERO, SECONDS, Number, data_option
 from tidegate.local.running import default_data, prepare
-from tidegate.models import capacity, replica, scaling, speed, store
+from tidegate.models import capacity, replica, speed, store
 from tidegate.models.boxes import analysed, page
 from tidegate.models.capacity import Rate
 from tidegate.models.choice import Choice, choose
@@ -269,6 +269,9 @@ def _capacity(request: Request, choice: Choice, model: StoredModel) -> Iterator[
 
 def _files(request: Request, choice: Choice, model: StoredModel, folder: Path) -> Iterator[tuple[str, str]]:
     """Write the ScaledObject and the settings. Yield their rows."""
+    # It imports the simulator, which other commands for detectors do not need.
+    from tidegate.models import scaling
+
     in_flight = replica.hold(choice.batch, request.decoding)
     text, threshold = scaling.manifest(capacity.rounded(model.rate.segments_s), request.latency_target_s, in_flight)
     settings = "".join(f"{name}={value}\n" for name, value in model.settings.items())
