@@ -99,6 +99,9 @@ class _Named(torch.nn.Module):
 def make(detector: str, folder: Path) -> Own:
     kind = _KINDS[detector]
     model = getattr(t, kind.model)(kind.config()).eval()
+    for queries in untrained.layers(model, "query_position_embeddings"):
+        # They begin so near to one another that all objects would be at one place.
+        torch.nn.init.normal_(queries.weight)
     processor = getattr(t, kind.processor)(size={"height": SIDE, "width": SIDE}, do_pad=False)
     picture = untrained.picture(SIDE, SIDE)
     noise = untrained.noise(SIDE, SIDE)

@@ -18,7 +18,7 @@ import torch
 SCORES = (-5.0, 1.5)
 BOXES = (0.0, 1.0)
 # Of the corrections to a query's box, by each of several layers.
-CORRECTIONS = (0.0, 0.3)
+CORRECTIONS = (0.0, 0.1)
 # Of logarithms of sizes, in cells.
 SIZES = (1.0, 0.5)
 # Of distances to a box's sides, in cells.
