@@ -99,17 +99,22 @@ class _Named(torch.nn.Module):
 def make(detector: str, folder: Path) -> Own:
     kind = _KINDS[detector]
     model = getattr(t, kind.model)(kind.config()).eval()
+    for queries in untrained.layers(model, "query_position_embeddings"):
+        # They begin so near to one another that all objects would be at one place.
+        torch.nn.init.normal_(queries.weight)
     processor = getattr(t, kind.processor)(size={"height": SIDE, "width": SIDE}, do_pad=False)
     picture = untrained.picture(SIDE, SIDE)
     noise = untrained.noise(SIDE, SIDE)
     pixels = torch.cat([_pixels(processor, each) for each in (picture, noise)])
+    is_softmax = kind.logit != untrained.SCORES
     untrained.spread(
         model,
         lambda: model(pixel_values=pixels),
         scores=untrained.layers(model, kind.scores),
         boxes=[layer for layer in untrained.layers(model, _BOXES) if layer.out_features == 4],
         score=kind.logit,
-        box=untrained.CORRECTIONS,
+        box=untrained.BOXES if is_softmax else untrained.CORRECTIONS,
+        apart=is_softmax,
     )
     file = folder / "model.onnx"
     model.config.save_pretrained(folder)

@@ -18,7 +18,7 @@ import torch
 SCORES = (-5.0, 1.5)
 BOXES = (0.0, 1.0)
 # Of the corrections to a query's box, by each of several layers.
-CORRECTIONS = (0.0, 0.3)
+CORRECTIONS = (0.0, 0.1)
 # Of logarithms of sizes, in cells.
 SIZES = (1.0, 0.5)
 # Of distances to a box's sides, in cells.
@@ -58,11 +58,13 @@ def spread(
     boxes: Iterable[torch.nn.Module] = (),
     score: tuple[float, float] = SCORES,
     box: tuple[float, float] = BOXES,
+    apart: bool = False,
 ) -> None:
     """Set the statistics of the batch norms, and scale the last layers to a mean and a deviation, while `run` runs.
 
     run: the network on the picture and on noise, as a batch: a trial on noise must not overflow.
     scores, boxes: the last layers, each a convolution or linear. score, box: (mean, deviation) of what they give.
+    apart: each of their values is scaled by itself, where all queries give nearly the same.
     """
     for parameter in model.parameters():
         # Queries that begin as zeros would all be the same.
@@ -76,7 +78,7 @@ def spread(
             torch.nn.init.normal_(module.weight, std=0.1)
             if module.bias is not None:
                 torch.nn.init.normal_(module.bias, std=0.1)
-            _once(module.register_forward_hook, partial(_scaled, *wanted))
+            _once(module.register_forward_hook, partial(_scaled, *wanted, apart))
     with torch.no_grad():
         run()
 
@@ -99,13 +101,13 @@ def _normalised(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
 
 
 def _scaled(
-    mean: float, deviation: float, module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
+    mean: float, deviation: float, apart: bool, module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor
 ) -> torch.Tensor:
     """Scale a layer's weights by what it gives for the picture, and return its output as these give it."""
-    of_picture = output[:1]
-    factor = deviation / of_picture.std()
-    shift = mean - factor * of_picture.mean()
-    module.weight.mul_(factor)
+    of_picture = output[0].flatten(0, -2) if apart else output[0].flatten()
+    factor = deviation / of_picture.std(0)
+    shift = mean - factor * of_picture.mean(0)
+    module.weight.mul_(factor[:, None] if apart else factor)
     if module.bias is None:
         return factor * output
     module.bias.mul_(factor).add_(shift)
