@@ -129,7 +129,7 @@ async def test_add_measures_on_the_last_segments_of_a_camera(
         (["add", "FILE", "--name", "a b"], "--name 'a b' can't be used"),
         (["add", "FILE", "--price", "-1"], "--price"),
         (["bench", "FILE", "--video", "FILE"], "can't be read"),
-        (["bench", "FILE", "--device", "cuda"], "runs on cpu"),
+        (["bench", "FILE", "--device", "cuda"], "export the model as .onnx, or set CV_DEVICE=cpu"),
         (["use"], "give the name of a model, or --default"),
         (["use", "yard"], "there is none yet"),
     ],
