@@ -96,7 +96,7 @@ def _plugin(spec: str) -> Plugin | None:
 
 def paths(spec: str) -> list[Path]:
     """Return the files and folders that a spec names; none for a model by its name alone. Raises ModelError."""
-    return _paths(*_split(spec))
+    return [] if _plugin(spec) else _paths(*_split(spec))
 
 
 def _split(spec: str) -> tuple[str, str]:
