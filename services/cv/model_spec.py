@@ -69,7 +69,7 @@ def check(spec: str, device: str, runtime: str = "", precision: str = "") -> Non
 
 
 def _check_device(scheme: str, spec: str, device: str, runtime: str, precision: str) -> None:
-    """Check the device of what is no file: the embedded detector, or a model on torch. Raises ModelError."""
+    """Check the device of a model that is not a file. Raises ModelError."""
     if scheme == "file":
         return
     if runtime:

@@ -55,7 +55,7 @@ def choose(device: Device, wanted: str) -> Name:
 
 
 def check(path: Path, device: Device, wanted: str, precision: str) -> None:
-    """Check that a file can run on a device here, as far as its name and what is installed show. Raises ModelError."""
+    """Check that a file can run on a device here, as far as its name and the packages here show. Raises ModelError."""
     runtime = choose(device, wanted)
     if runtime == "onnxruntime" and path.suffix != ".onnx":
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Detectors of other packages: what they need to say, and what is refused in words."""
+"""Detectors of other packages: their declarations, and the errors of wrong ones."""
 
 from __future__ import annotations
 
