@@ -49,12 +49,13 @@ def parse(spec: str) -> tuple[Backend, str]:
 def check(spec: str, device: str, runtime: str = "", precision: str = "") -> None:
     """Check that a spec can be loaded here, as far as names, files, packages and devices show it. Raises ModelError."""
     if _plugin(spec):
+        _check_runtime(spec, runtime)
         return
     if spec.endswith(_CODE) and spec.partition(":")[0] not in BACKENDS:
         raise ModelError(f"{spec} can run code when it is read: export the model as .onnx")
     scheme, name = _split(spec)
-    if scheme == "triton":
-        remote.parse(spec)
+    if scheme == "triton" and (file := remote.parse(spec).file) and not file.parent.is_dir():
+        raise ModelError(f"{spec}: there is no {file.parent}, as this process sees it: correct file=")
     if scheme == "openvino" and name != EMBEDDED:
         raise ModelError(f"{spec} is not known: openvino:{EMBEDDED} is the embedded one")
     _check_device(scheme, spec, device, runtime, precision)
@@ -72,8 +73,7 @@ def _check_device(scheme: str, spec: str, device: str, runtime: str, precision: 
     """Check the device of a model that is not a file. Raises ModelError."""
     if scheme == "file":
         return
-    if runtime:
-        raise ModelError(f"CV_RUNTIME={runtime} is for .onnx and .xml files, not for {spec}: leave it empty")
+    _check_runtime(spec, runtime)
     if scheme == "triton":
         if device != "cpu" or precision:
             raise ModelError(f"{spec} runs where its server does: leave CV_DEVICE=cpu, and CV_PRECISION empty")
@@ -87,6 +87,11 @@ def _check_device(scheme: str, spec: str, device: str, runtime: str, precision: 
         raise ModelError(f"{spec} runs on cpu or cuda: {device} is for .onnx files")
     if precision:
         raise ModelError(f"CV_PRECISION={precision} is for .onnx and .xml files, not for {spec}: leave it empty")
+
+
+def _check_runtime(spec: str, runtime: str) -> None:
+    if runtime:
+        raise ModelError(f"CV_RUNTIME={runtime} is for .onnx and .xml files, not for {spec}: leave it empty")
 
 
 def _plugin(spec: str) -> Plugin | None:
@@ -118,8 +123,7 @@ def _paths(scheme: str, name: str) -> list[Path]:
     if scheme == "file":
         return [Path(name)]
     if scheme == "triton":
-        file = remote.parse(f"triton:{name}").file
-        return [file.parent] if file else []
+        return []
     if scheme == "torchvision":
         weights = name.partition("@")[2]
         return [Path(weights)] if "/" in weights else []

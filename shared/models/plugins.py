@@ -64,6 +64,9 @@ class Plugin(NamedTuple):
 def find(group: str, spec: str) -> Plugin | None:
     """Return the plugin that a spec names, None if no package brings it. Raises ModelError if several do."""
     name, _, argument = spec.partition(":")
+    # A path: no need to read the metadata of all packages.
+    if "/" in name:
+        return None
     found = [Plugin(spec, argument, entry) for entry in entry_points(group=group, name=name)]
     if len(found) > 1:
         packages = ", ".join(sorted(plugin.package for plugin in found))

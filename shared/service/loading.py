@@ -25,6 +25,7 @@ T = TypeVar("T")
 # starts another process.
 LOAD_S = 15 * 60.0
 _BEAT_S = 1.0
+_LOADING = "loading the model"
 
 
 async def load(
@@ -46,13 +47,13 @@ async def load(
 
 
 async def _load(health: Health, loader: Callable[[], T], missing: Callable[[], str | None]) -> T:
-    health.ready = "loading the model"
-    waits = False
+    health.ready = _LOADING
     while reason := await asyncio.to_thread(missing):
-        if not waits:
+        if health.ready == _LOADING:
             logger("loading").info("waits for the model", reason=reason)
-        waits, health.ready = True, reason
+        health.ready = reason
         await asyncio.sleep(_BEAT_S)
+    health.ready = _LOADING
     return await asyncio.to_thread(loader)
 
 

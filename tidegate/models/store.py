@@ -179,8 +179,8 @@ def chosen(data: Path, environ: Mapping[str, str]) -> Chosen:
     if own := value_of("CV_MODEL", environ):
         return Chosen({}, f"CV_MODEL={own} is set: the active model {model.name} is not used")
     changed = model.changed
-    model_spec.check(model.spec, model.settings.get("CV_DEVICE", "cpu"))
     settings = {name: value for name, value in model.settings.items() if not value_of(name, environ)}
+    model_spec.check(model.spec, settings.get("CV_DEVICE") or value_of("CV_DEVICE", environ) or "cpu")
     return Chosen(settings, f"detector {model.name}, {model.spec}: '{DEFAULT}' goes back", changed)
 
 

@@ -5,6 +5,7 @@
 
 | module | idea |
 |---|---|
+| `batches` | whether a model keeps the images of a batch apart |
 | `cache` | the folder of what a device compiles from a file |
 | `nvidia` | NVIDIA's GPUs, as the driver names them |
 | `providers` | the options of ONNX Runtime for a device |

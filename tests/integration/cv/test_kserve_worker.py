@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import sys
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -18,7 +15,7 @@ from shared.contract.events import Detections
 from shared.contract.segment import to_headers
 from shared.contract.work import stats
 from tests.support.processes.cv_worker import segment_head
-from tests.support.processes.service import settled
+from tests.support.processes.service import process, settled
 from tests.support.servers.inference_server import InferenceServer
 from tests.support.video import footage
 from tests.support.video.export_cases import yolov8
@@ -26,17 +23,10 @@ from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 
-@contextlib.asynccontextmanager
-async def worker(server: NatsServer, remote: InferenceServer, file: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    environment = os.environ | server.environment("cv")
-    environment |= {"CV_MODEL": f"triton://{remote.target}/theirs?file={file}", "CV_MIN_SCORE": "0.1"}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.cv", env=environment)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+def worker(
+    server: NatsServer, remote: InferenceServer, file: Path
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
+    return process(server, "cv", CV_MODEL=f"triton://{remote.target}/theirs?file={file}", CV_MIN_SCORE="0.1")
 
 
 async def publish(client: Client, folder: Path, n: int) -> None:

@@ -21,18 +21,28 @@ _DATATYPES = {"f32": "FP32", "f16": "FP16", "u8": "UINT8", "i64": "INT64", "i32"
 
 
 class InferenceServer:
-    """See the module. batches: whether it takes batches. raw: whether answers are bytes. ready: whether the model is.
+    """See the module. batches: whether it takes batches. mixes: whether it confuses their images.
+
+    raw: whether answers are bytes. ready: whether the model is.
 
     shapes: of the inputs of each call. properties: of the model's metadata.
     """
 
     def __init__(
-        self, path: Path, name: str, *, batches: bool = True, raw: bool = True, properties: dict[str, str] | None = None
+        self,
+        path: Path,
+        name: str,
+        *,
+        batches: bool = True,
+        mixes: bool = False,
+        raw: bool = True,
+        properties: dict[str, str] | None = None,
     ) -> None:
         core = ov.Core()
         self._model = core.read_model(path)
         self._compiled = core.compile_model(self._model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        self._name, self._batches, self._raw, self._properties = name, batches, raw, properties or {}
+        self._name, self._batches, self._mixes = name, batches, mixes
+        self._raw, self._properties = raw, properties or {}
         self.ready = True
         self.shapes: list[dict[str, tuple[int, ...]]] = []
         self.port = 0
@@ -97,6 +107,8 @@ class InferenceServer:
         if count > 1 and not self._batches:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input")
         single = [self._compiled({name: array[n : n + 1] for name, array in arrays.items()}) for n in range(count)]
+        if self._mixes:
+            single.reverse()
         found = pb.ModelInferResponse(model_name=self._name)
         for n, port in enumerate(self._model.outputs):
             values = np.concatenate([result[n] for result in single])

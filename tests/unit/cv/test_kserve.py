@@ -12,7 +12,9 @@ import pytest
 from services.cv import model_spec
 from services.cv.detectors import load, missing
 from services.cv.detectors.exports.detector import ExportedDetector
+from services.cv.detectors.kserve import tensors
 from services.cv.detectors.kserve.client import Client
+from services.cv.detectors.kserve.inference_pb2 import InferTensorContents
 from services.cv.remote import parse
 from services.cv.settings import CvSettings
 from shared.runtime.errors import Away, ModelError
@@ -42,8 +44,8 @@ def test_a_model_on_a_server_finds_what_its_file_finds(case: Case, raw: bool, tm
 
 def test_batches_go_as_one_tensor_where_the_model_takes_them(tmp_path: Path) -> None:
     path = Path(yolov8(tmp_path))
-    for batches, expected in ((True, [3, 2]), (False, [1] * 5)):
-        with InferenceServer(path, "theirs", batches=batches) as server:
+    for batches, mixes, expected in ((True, False, [3, 2]), (False, False, [1] * 5), (True, True, [1] * 5)):
+        with InferenceServer(path, "theirs", batches=batches, mixes=mixes) as server:
             remote = load(f"triton://{server.target}/theirs?file={path}", batch_size=3)
             server.shapes.clear()
             remote.detect([PICTURE] * 5)
@@ -113,6 +115,17 @@ def test_a_wrong_address_is_refused(spec: str, message: str) -> None:
 def test_the_device_is_the_servers() -> None:
     with pytest.raises(ModelError, match="leave CV_DEVICE=cpu"):
         model_spec.check("triton://gpu-1:8001/yolo", "cuda")
+
+
+def test_a_model_elsewhere_has_no_files_here(tmp_path: Path) -> None:
+    (tmp_path / "large.bin").write_bytes(b"0")
+    assert model_spec.paths(f"triton://gpu-1:8001/yolo?file={tmp_path}/yolo.onnx") == []
+
+
+@pytest.mark.parametrize("size", [0, 3, 5, 8])
+def test_a_tensor_of_another_size_is_refused(size: int) -> None:
+    with pytest.raises(ModelError, match=r"a tensor of the shape \(1,\) has"):
+        tensors.array((1,), "FP32", bytes(size), InferTensorContents())
 
 
 def test_a_model_that_is_no_detector_is_refused(tmp_path: Path) -> None:

@@ -123,6 +123,12 @@ def test_a_name_of_two_packages_is_refused(installed: Installed, tmp_path: Path)
         CvSettings(cv_model="mine").check()
 
 
+def test_a_runtime_of_files_is_refused(installed: Installed) -> None:
+    installed(BOXES)
+    with pytest.raises(ModelError, match=r"CV_RUNTIME=openvino is for \.onnx and \.xml files, not for mine"):
+        CvSettings(cv_model="mine", cv_runtime="openvino").check()
+
+
 def test_a_scheme_of_ours_is_never_a_plugin(installed: Installed, tmp_path: Path) -> None:
     install(tmp_path, "others", BOXES, group=plugins.DETECTORS, openvino="detect")
     assert load("openvino:ssd_mobilenet_v2_coco").name == "ssd_mobilenet_v2_coco"

@@ -17,6 +17,7 @@ from services.cv.detectors.kserve import signature, tensors
 from services.cv.detectors.kserve.client import Client
 from services.cv.detectors.kserve.signature import Signature
 from shared.contract.names import safe_name
+from shared.models.runtimes import batches
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -28,9 +29,9 @@ class RemoteModel:
 
     def __init__(self, client: Client, known: Signature, reading: Reading, batch_size: int) -> None:
         self._client, self._known, self._reading = client, known, reading
-        self._batch_size = 1
-        if known.batches and batch_size > 1 and self._takes_batches():
-            self._batch_size = batch_size
+        self._batch_size = batch_size if known.batches else 1
+        if self._batch_size > 1 and not self._keeps_apart():
+            self._batch_size = 1
 
     @property
     def description(self) -> str:
@@ -67,14 +68,11 @@ class RemoteModel:
             inputs[name] = filled.astype(tensors.dtype(known.datatypes[name]))
         return self._client.infer(inputs, known.outputs)
 
-    def _takes_batches(self) -> bool:
-        """Return whether two images give two results."""
-        noise = trial.noise(self._known.facts.size)
+    def _keeps_apart(self) -> bool:
         try:
-            one, two = self._infer([noise]), self._infer([noise, noise])
+            return batches.keep_apart(lambda images: self.run(images, list), self._known.facts.size)
         except ModelError:
             return False
-        return all(a.shape[:1] == (1,) and b.shape == (2, *a.shape[1:]) for a, b in zip(one, two, strict=True))
 
 
 def load(name: str, options: DetectorOptions) -> ExportedDetector:

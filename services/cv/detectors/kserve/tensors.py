@@ -50,12 +50,13 @@ def pixels(images: Sequence[Image], facts: Facts, picture: Picture, datatype: st
 
 def array(shape: Sequence[int], datatype: str, raw: bytes | None, contents: InferTensorContents) -> NDArray[Any]:
     """Return a tensor of an answer. Raises ModelError if its values do not fill its shape."""
-    if raw is not None:
-        size = dtype(datatype).itemsize
-        values = np.frombuffer(raw[: len(raw) - len(raw) % size], dtype(datatype))
-    else:
-        fields = contents.ListFields()
-        values = np.array(fields[0][1] if fields else [], dtype(datatype))
-    if min(shape, default=0) < 0 or values.size != np.prod(shape, dtype=np.int64):
-        raise ModelError(f"a tensor of the shape {tuple(shape)} has {values.size} values")
+    kind = dtype(datatype)
+    if min(shape, default=0) < 0:
+        raise ModelError(f"a tensor has the shape {tuple(shape)}")
+    count = int(np.prod(shape, dtype=np.int64))
+    fields = contents.ListFields()
+    size = len(raw) / kind.itemsize if raw is not None else len(fields[0][1]) if fields else 0
+    if size != count:
+        raise ModelError(f"a tensor of the shape {tuple(shape)} has {size:g} values")
+    values = np.frombuffer(raw, kind) if raw is not None else np.array(fields[0][1] if fields else [], kind)
     return values.reshape(tuple(shape))
