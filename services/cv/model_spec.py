@@ -32,7 +32,9 @@ BACKENDS = {
 _PLUGINS = Backend("plugin", "cv")
 # Those whose model is elsewhere, and may be away.
 REMOTE = (BACKENDS["triton"],)
-FILES = (".onnx", ".xml")
+# Those whose model a family of `exports` recognises.
+RECOGNISED = (BACKENDS["file"], BACKENDS["triton"])
+_FILES = (".onnx", ".xml")
 # Pickles of torch, TorchScript, and engines of TensorRT that we did not build.
 _CODE = (".pt", ".pth", ".torchscript", ".engine", ".plan")
 _MODULES = {"torchvision": ("torch", "torchvision"), "hf": ("torch", "transformers"), "triton": ("grpc",)}
@@ -105,7 +107,7 @@ def paths(spec: str) -> list[Path]:
 
 
 def _split(spec: str) -> tuple[str, str]:
-    is_file = spec.endswith(FILES) and not spec.startswith("triton:")
+    is_file = spec.endswith(_FILES) and not spec.startswith("triton:")
     scheme, name = ("file", spec) if is_file else spec.partition(":")[::2]
     if scheme not in BACKENDS or not name:
         others = ", ".join(plugins.installed(plugins.DETECTORS)) or "none"

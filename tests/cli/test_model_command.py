@@ -9,6 +9,7 @@ import pytest
 
 from shared.video import pictures
 from tests.support.processes.command_line import tidegate
+from tests.support.servers.inference_server import InferenceServer
 from tests.support.video.exports import Export
 from tests.support.video.onnx_exports import OnnxExport
 from tests.support.without_extras import python, without
@@ -41,6 +42,13 @@ def test_show_draws_the_boxes_of_a_picture(file: str, tmp_path: Path) -> None:
     assert abs(int(drawn[30, 30, 2]) - 90) > 40 and abs(int(drawn[30, 60, 2]) - 90) < 10
     nothing = tidegate(tmp_path, "model", "show", file, "--picture", str(picture), "--min-score", "0.95")
     assert nothing.stdout.splitlines()[-1] == "no object of a score of 0.95 or more"
+
+
+def test_show_takes_the_address_of_a_server(file: str, tmp_path: Path) -> None:
+    with InferenceServer(Path(file), "yard", properties={"names": "{0: 'red', 1: 'blue'}"}) as server:
+        lines = tidegate(tmp_path, "model", "show", f"triton://{server.target}/yard").stdout.splitlines()
+    shown = {line[:14].strip(): line[14:] for line in lines}
+    assert shown["format"] == "yolov8" and shown["runtime"] == "on a server, batches of up to 8"
 
 
 @pytest.mark.parametrize(

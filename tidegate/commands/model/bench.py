@@ -109,7 +109,7 @@ def _print(report: Report) -> None:
     threads = f"{report.threads} thread{'s' * (report.threads > 1)}"
     echo(f"{report.device}, {threads}; {report.machine.cpu}, {report.machine.cores} cores; {report.footage}")
     if any(each.speed.bare_s is None for each in report.detectors):
-        echo("the runtime alone is measured with OpenVINO only")
+        echo("the runtime alone is measured for exported files, servers and the embedded detector")
 
 
 def _cells(each: Benched, pace: Pace) -> tuple[str, ...]:

@@ -27,11 +27,11 @@ def device_options(command: Command) -> Command:
 
 
 def loaded(file: str, *, device: str, runtime: str, precision: str, **options: Any) -> ExportedDetector:
-    """Return the detector of a file. options: others of DetectorOptions. Raises SettingError or ModelError."""
+    """Return the detector of a file or an address. options: of DetectorOptions. Raises SettingError or ModelError."""
     device_settings = {"device": device, "runtime": runtime, "precision": precision}
     model_spec.check(file, **device_settings)
-    if not file.endswith(model_spec.FILES):
-        raise SettingError(f"{file} is no .onnx or .xml file")
+    if model_spec.parse(file)[0] not in model_spec.RECOGNISED:
+        raise SettingError(f"{file} is no .onnx or .xml file, and no address of a server")
     detector = detectors.load(file, **device_settings, **options)
     assert isinstance(detector, ExportedDetector)
     return detector

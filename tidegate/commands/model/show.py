@@ -32,7 +32,7 @@ _PASSES = 5
 def show(
     file: str, family: str, picture: Path | None, save: Path | None, min_score: float, threads: int, **device: str
 ) -> None:
-    """Show how FILE, an .onnx or .xml file, is recognised, and its time for a picture.
+    """Show how FILE, an .onnx or .xml file or a triton:// address, is recognised, and its time for a picture.
 
     Each line is decided by what the file says or gives. Where that allows several readings, the command names them,
     and --format chooses one. Set the same as CV_MODEL and CV_MODEL_FORMAT.

@@ -100,7 +100,8 @@ def read(path: Path, core: ov.Core) -> tuple[Facts, ov.Model]:
     try:
         model = core.read_model(path)
     except RuntimeError as e:
-        raise ModelError(f"{path} can't be read: {' '.join(str(e).split())[:300]}") from e
+        words = " ".join(str(e).split())[:300]
+        raise ModelError(f"{path} can't be read: export it again, or copy all of it. OpenVINO: {words}") from e
     return facts.read(path, model), model
 
 
