@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from shared.models import plugins
 from tests.support.plugins import install
 from tests.support.processes.command_line import tidegate
 from tests.support.processes.cv_worker import segment_head
-from tests.support.processes.service import process, settled
+from tests.support.processes.service import settled
 from tests.support.video import footage
 from tidegate.local.server import NatsServer
 
@@ -67,8 +68,11 @@ async def test_a_worker_runs_it(server: NatsServer, admin: Client, package: Path
     js = admin.jetstream()
     video = footage.make(package.parent / "second.mp4", frames=5).read_bytes()
     await js.publish(names.media("lobby"), video, headers=to_headers(segment_head(0, frames=5, size=(320, 240))))
-    async with process(server, "cv", CV_MODEL="my_detector", PYTHONPATH=with_site(package)["PYTHONPATH"]) as worker:
+    environment = with_site(package) | server.environment("cv") | {"CV_MODEL": "my_detector"}
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.cv", env=environment)
+    try:
         await settled(admin, "MEDIA", "cv")
+    finally:
         worker.terminate()
         assert await worker.wait() == 0
     message = await js.get_last_msg("EVENTS", names.event("detections", "lobby"))

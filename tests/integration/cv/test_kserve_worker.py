@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +18,7 @@ from shared.contract.events import Detections
 from shared.contract.segment import to_headers
 from shared.contract.work import stats
 from tests.support.processes.cv_worker import segment_head
-from tests.support.processes.service import process, settled
+from tests.support.processes.service import settled
 from tests.support.servers.inference_server import InferenceServer
 from tests.support.video import footage
 from tests.support.video.export_cases import yolov8
@@ -23,10 +26,17 @@ from tests.support.waiting import patience_s
 from tidegate.local.server import NatsServer
 
 
-def worker(
-    server: NatsServer, remote: InferenceServer, file: Path
-) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    return process(server, "cv", CV_MODEL=f"triton://{remote.target}/theirs?file={file}", CV_MIN_SCORE="0.1")
+@contextlib.asynccontextmanager
+async def worker(server: NatsServer, remote: InferenceServer, file: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    environment = os.environ | server.environment("cv")
+    environment |= {"CV_MODEL": f"triton://{remote.target}/theirs?file={file}", "CV_MIN_SCORE": "0.1"}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.cv", env=environment)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
 
 
 async def publish(client: Client, folder: Path, n: int) -> None:

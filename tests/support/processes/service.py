@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -35,19 +33,6 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *,
         stop.set()
         await task
         await client.close()
-
-
-@contextlib.asynccontextmanager
-async def process(server: NatsServer, name: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m services.<name>` with its few rights, terminated at the end. env: its other variables."""
-    environment = os.environ | server.environment(name) | env
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", f"services.{name}", env=environment)
-    try:
-        yield child
-    finally:
-        if child.returncode is None:
-            child.terminate()
-        await child.wait()
 
 
 async def settled(client: Client, stream: str = "MEDIA", consumer: str = "embed") -> None:
