@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import openvino as ov
 import pytest
+
+
+def reduced() -> str:
+    """Return bf16 if this CPU offers it, else f32."""
+    return "bf16" if "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
 @pytest.fixture

@@ -24,11 +24,10 @@ from services.cv import coco
 from services.cv.detectors import detections, load, openvino_ssd
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
-from shared.models.runtimes.openvino import precision
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
-from tests.support.video.precision import compute_in, either_precision
+from tests.support.video.precision import compute_in, either_precision, reduced
 
 __all__ = ["compute_in", "either_precision"]
 
@@ -127,12 +126,12 @@ BF16_ERROR = 76**0.5 * 2**-8
 
 
 @pytest.mark.slow
-def test_the_precision_of_this_cpu_moves_outputs_within_its_rounding(pictures: list[Image]) -> None:
+def test_a_reduced_precision_moves_outputs_within_its_rounding(pictures: list[Image]) -> None:
     core = ov.Core()
     network = core.read_model(openvino_ssd.prepare())
     exact, fast = (
         core.compile_model(network, "CPU", {"INFERENCE_NUM_THREADS": 2, "INFERENCE_PRECISION_HINT": hint})
-        for hint in ("f32", precision(core))
+        for hint in ("f32", reduced())
     )
     for image in pictures:
         for a, b in zip(exact([image[None]]).values(), fast([image[None]]).values(), strict=True):
@@ -148,11 +147,9 @@ def logits(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @pytest.mark.slow
-def test_the_precision_of_this_cpu_finds_the_same_objects(
-    pictures: list[Image], compute_in: Callable[[str], None]
-) -> None:
+def test_a_reduced_precision_finds_the_same_objects(pictures: list[Image], compute_in: Callable[[str], None]) -> None:
     """Logits are 9 in size, so rounding moves them by 0.3, three times that at most: a score of 0.5 to 0.3."""
-    chosen = precision(ov.Core())
+    chosen = reduced()
     found = {}
     for hint in ("f32", chosen):
         compute_in(hint)

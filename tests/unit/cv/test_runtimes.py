@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import openvino as ov
 import pytest
 from onnx import TensorProto
 
 from services.cv.detectors import load
 from services.cv.detectors.exports import decoders
 from services.cv.detectors.exports.detector import ExportedDetector
+from shared.models.runtimes import openvino
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 from tests.support.video.exports import Export
 from tests.support.video.onnx_exports import OnnxExport
+from tests.support.video.precision import reduced
 
 CELLS = 84
 BOX, CENTRE = (0.25, 0.5, 0.5, 1.0), np.array([24, 48, 16, 32], np.float32)
@@ -216,6 +219,22 @@ def test_a_file_of_openvino_is_refused_by_onnx_runtime(tmp_path: Path) -> None:
     path = Export(tmp_path).output("output0", zeros(1, 6, CELLS)).save()
     with pytest.raises(ModelError, match=r"export the model as \.onnx"):
         load(path, runtime="onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("cpu_info", "chosen"),
+    [
+        ("model name\t: AMX is no flag: amx_bf16\nflags\t\t: fpu avx512_bf16 amx_tile amx_bf16\n", "bf16"),
+        ("model name\t: AMX is no flag: amx_bf16\nflags\t\t: fpu avx512_bf16\n", "f32"),
+        (None, "f32"),
+    ],
+    ids=["with AMX", "without AMX", "unknown CPU"],
+)
+def test_a_cpu_computes_in_bf16_if_it_has_amx(cpu_info: str | None, chosen: str, tmp_path: Path) -> None:
+    if cpu_info is not None:
+        (tmp_path / "cpuinfo").write_text(cpu_info)
+    offered = reduced() == "bf16"
+    assert openvino.precision(ov.Core(), tmp_path / "cpuinfo") == (chosen if offered else "f32")
 
 
 def test_each_precision_of_openvino_is_the_one_that_runs(tmp_path: Path) -> None:

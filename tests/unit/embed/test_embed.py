@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-import openvino as ov
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,11 +22,10 @@ from services.embed.sampling import choose, has_instant, is_first_since
 from services.embed.settings import EmbedSettings
 from shared.contract.events import DetectedObject, Frame
 from shared.contract.segment import Segment
-from shared.models.runtimes.openvino import precision
 from shared.runtime import install
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
-from tests.support.video.precision import compute_in, either_precision
+from tests.support.video.precision import compute_in, either_precision, reduced
 from tidegate.demo.footage import SCENES, Scene
 
 __all__ = ["compute_in", "either_precision"]
@@ -83,7 +81,7 @@ def test_machines_of_either_precision_fill_one_index(compute_in: Callable[[str],
     scenes = [frames(scene) for scene in SCENES]
     images = [image for scene in scenes for image in scene]
     of = np.repeat(np.arange(len(scenes)), [len(scene) for scene in scenes])
-    chosen = precision(ov.Core())
+    chosen = reduced()
     found = {}
     for hint in ("f32", chosen):
         compute_in(hint)
