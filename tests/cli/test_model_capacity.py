@@ -61,7 +61,7 @@ def test_bench_sorts_several_detectors_by_speed(file: str, video: str, tmp_path:
 
 
 def test_add_goes_from_a_file_to_capacity_and_a_scaled_object(file: str, video: str, tmp_path: Path) -> None:
-    more = ("--name", "yard", "--price", "0.4", "--latency-target", "3", "--threads", "1")
+    more = ("--name", "yard", "--price", "0.4", "--latency-target", "3", "--threads", "1", "--precision", "f32")
     done = tidegate(tmp_path, "model", "add", file, "--video", video, *QUICK, *more)
     rows = shown(done)
     assert rows["format"] == "yolov8" and rows["next"] == "tidegate model use yard"
@@ -75,6 +75,7 @@ def test_add_goes_from_a_file_to_capacity_and_a_scaled_object(file: str, video: 
     settings = dict(line.split("=", 1) for line in (home / "yard.env").read_text().splitlines())
     stored = json.loads((home / "yard.json").read_text())
     assert stored["settings"] == settings and settings["CV_MODEL"] == file
+    assert settings["CV_PRECISION"] == "f32" and "CV_RUNTIME" not in settings
     assert stored["cameras"] == int(rows["cameras"].split()[0])
 
 
@@ -125,6 +126,7 @@ async def test_add_measures_on_the_last_segments_of_a_camera(
         (["add", "models/missing.onnx"], "give the absolute path"),
         (["add", "FILE", "--video", "FILE"], "can't be read"),
         (["add", "FILE", "--video", "FILE", "--camera", "lobby"], "exclude each other"),
+        (["add", "FILE", "--runtime", "onnxruntime"], "export the model as .onnx"),
         (["add", "FILE", "--camera", "lobby"], "start 'tidegate up'"),
         (["add", "FILE", "--name", "a b"], "--name 'a b' can't be used"),
         (["add", "FILE", "--price", "-1"], "--price"),

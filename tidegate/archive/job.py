@@ -82,9 +82,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a run.
 
     run: its id. store, output: the locations of recordings and results: a folder, or such as `s3://…`. key_file: the
-    path of the keys of encrypted recordings on each machine. since, until: of the video. model, device, batch_size: of
-    the detector; see NONE and LIVE. looks: by camera. embed, caption: None: not wanted. rules: by camera, as JSON, if
-    there are any. limits: of the tracker.
+    path of the keys of encrypted recordings on each machine. since, until: of the video. model, device, format,
+    runtime, precision, batch_size: of the detector, as in DetectorOptions; see NONE and LIVE. looks: by camera. embed,
+    caption: None: not wanted. rules: by camera, as JSON, if there are any. limits: of the tracker.
     """
 
     run: Token
@@ -95,6 +95,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     until: Time
     model: str
     device: str = "cpu"
+    format: str = ""
+    runtime: str = ""
+    precision: str = ""
     batch_size: Annotated[int, Meta(ge=1, le=1024)] = 8
     looks: dict[Token, DetectionSettings]
     embed: Embed | None = None

@@ -85,6 +85,9 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     cameras: tuple[str, ...] = ()
     model: str
     device: str
+    format: str = ""
+    runtime: str = ""
+    precision: str = ""
     batch_size: int
     embed: Embed | None = None
     describe: CaptionRequest | None = None
@@ -144,6 +147,9 @@ def _build_job(request: RunRequest, cameras: Sequence[str], system: SystemState)
         until=request.until,
         model=request.model,
         device=request.device,
+        format=request.format,
+        runtime=request.runtime,
+        precision=request.precision,
         batch_size=request.batch_size,
         embed=request.embed,
         caption=_caption_job(request.describe, cameras, system) if request.describe else None,
@@ -223,6 +229,9 @@ def request_from_options(
         until=end,
         model=options.pop("model") or cv.cv_model,
         device=device,
+        format=cv.cv_model_format,
+        runtime=cv.cv_runtime,
+        precision=cv.cv_precision,
         embed=embedding,
         describe=caption,
         batch_size=cv.cv_batch_size,

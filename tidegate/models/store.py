@@ -180,7 +180,10 @@ def chosen(data: Path, environ: Mapping[str, str]) -> Chosen:
         return Chosen({}, f"CV_MODEL={own} is set: the active model {model.name} is not used")
     changed = model.changed
     settings = {name: value for name, value in model.settings.items() if not value_of(name, environ)}
-    model_spec.check(model.spec, settings.get("CV_DEVICE") or value_of("CV_DEVICE", environ) or "cpu")
+    device, runtime, precision = (
+        settings.get(name) or value_of(name, environ) or "" for name in ("CV_DEVICE", "CV_RUNTIME", "CV_PRECISION")
+    )
+    model_spec.check(model.spec, device or "cpu", runtime, precision)
     return Chosen(settings, f"detector {model.name}, {model.spec}: '{DEFAULT}' goes back", changed)
 
 

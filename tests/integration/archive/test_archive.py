@@ -195,6 +195,19 @@ def test_mistakes_are_reported_before_the_work(
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("CV_PRECISION", "int8", "needs a quantised file"), ("CV_RUNTIME", "onnxruntime", "is for .onnx and .xml files")],
+)
+def test_settings_of_cv_reach_the_detector_of_a_run(
+    store: Path, tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    """Each is one that the embedded detector refuses."""
+    out = str(tmp_path / "out")
+    refused = tidegate(tmp_path, *command(store, "--output", out), check=False, settings={name: value})
+    assert refused.returncode == 1 and words in refused.stderr, refused.stderr
+
+
 @pytest.mark.slow  # it may be the first to need `whole`
 def test_resuming_accepts_no_other_options(whole: Path, tmp_path: Path) -> None:
     for options, words in (

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.waiting import patience_s
@@ -14,13 +15,15 @@ from tidegate.local.server import NatsServer
 COMMAND = [sys.executable, "-m", "tidegate"]
 
 
-def tidegate(data: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def tidegate(
+    data: Path, *arguments: str, check: bool = True, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command on the data folder `data`, without our environment's servers and models.
 
-    check: assert that it succeeds.
+    check: assert that it succeeds. settings: variables of its environment.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NATS_", "CV_", "VLM_"))}
-    process = _run(environment | {"TIDEGATE_DATA": str(data)}, None, arguments)
+    process = _run(environment | {"TIDEGATE_DATA": str(data), **(settings or {})}, None, arguments)
     if check:
         assert process.returncode == 0, process.stderr
     return process

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from services.cv import detectors
+from services.cv import detectors, model_spec
 from services.cv.detectors import Detector
 from services.cv.looking import Wants, frames_of, joined, objects_in
 from services.cv.service import SCORE_FLOOR, CvService
@@ -80,7 +80,10 @@ class Analyzer:
 
     def __init__(self, job: Job, *, threads: int = 1) -> None:
         min_score = min([SCORE_FLOOR, *(settings.min_score for settings in job.looks.values())])
-        options = {"device": job.device, "threads": threads, "min_score": min_score, "batch_size": job.batch_size}
+        options = {name: getattr(job, name) for name in ("device", "format", "runtime", "precision", "batch_size")}
+        options |= {"threads": threads, "min_score": min_score}
+        if job.model != NONE:
+            model_spec.check(job.model, job.device, job.runtime, job.precision)
         self.detector: Detector = NoDetector() if job.model == NONE else detectors.load(job.model, **options)
         self._embedder = PieceEmbedder(job, job.embed, threads=threads) if job.embed else None
         self.job = with_embed_size(job, self._embedder.embedder.size if self._embedder else None)

@@ -23,6 +23,7 @@ from shared.video.pictures import jpeg
 from tidegate.client import files
 from tidegate.client.files import written
 from tidegate.commands.model import footage as sources
+from tidegate.commands.model.loading import device_options
 from tidegate.commands.model.show import described
 from tidegate.commands.options import COUNT, FILE, FOLDER, OVER_ZERO, SECONDS, Number, data_option
 from tidegate.local.running import default_data, prepare
@@ -51,6 +52,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     family: str
     device: str
+    runtime: str
+    precision: str
     threads: int | None
     fps: float
     price: float | None
@@ -81,6 +84,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             self.spec,
             format=self.family,
             device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
             threads=threads,
             min_score=min(self.least, SCORE_FLOOR),
             batch_size=max(speed.SIZES),
@@ -91,6 +96,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         optional = {
             "CV_MODEL_FORMAT": self.family,
             "CV_DEVICE": "" if self.device == _DEFAULTS.cv_device else self.device,
+            "CV_RUNTIME": self.runtime,
+            "CV_PRECISION": self.precision,
             "CV_THREADS": "" if self.decoding == _DEFAULTS.cv_threads else str(self.decoding),
             "CV_FPS": "" if self.fps == _DEFAULTS.cv_fps else f"{self.fps:g}",
             "CV_MIN_SCORE": "" if self.min_score is None else f"{self.min_score:g}",
@@ -106,7 +113,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--video", type=FILE, help="Video file to measure on. Default: scenes of the demo.")
 @click.option("--camera", help="Camera of the running system to measure on: its last segments.")
 @click.option("--name", help="Name to store it by. Default: the detector's.")
-@click.option("--device", default="cpu", show_default=True, help="Device, as CV_DEVICE: cpu, cuda or cuda:<n>.")
+@device_options
 @click.option("--threads", type=COUNT, help="Threads of the model on a CPU. Default: the fewest near the best rate.")
 @click.option(
     "--fps",
@@ -143,7 +150,7 @@ def add(data: Path | None, video: Path | None, camera: str | None, out: Path | N
     request = msgspec.convert(options | {"spec": _absolute(str(options["spec"]))}, Request)
     if request.name:
         check_token(request.name, "--name")
-    model_spec.check(request.spec, request.device)
+    model_spec.check(request.spec, request.device, request.runtime, request.precision)
     home = prepare(data or default_data())
     store.prepare(home)
     folder = files.folder(out, "--out") if out else store.folder(home)

@@ -12,6 +12,7 @@ from services.cv import detectors, model_spec
 from services.cv.service import SCORE_FLOOR
 from services.cv.settings import CvSettings
 from tidegate.commands.model import footage
+from tidegate.commands.model.loading import device_options
 from tidegate.commands.options import COUNT, FILE, OVER_ZERO
 from tidegate.commands.simulate import TABLE_WIDTH
 from tidegate.models import speed
@@ -42,6 +43,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     detectors: tuple[Benched, ...]
     device: str
+    runtime: str
+    precision: str
     threads: int
     footage: str
     machine: Machine
@@ -49,7 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
-@click.option("--device", default="cpu", show_default=True, help="Device, as CV_DEVICE: cpu, cuda or cuda:<n>.")
+@device_options
 @click.option(
     "--threads",
     type=COUNT,
@@ -60,7 +63,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--seconds", type=OVER_ZERO, default=10.0, show_default=True, help="Seconds to measure each detector.")
 @click.option("--video", type=FILE, help="Video file to measure on. Default: scenes of the demo.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(specs: tuple[str, ...], device: str, threads: int, seconds: float, video: Path | None, as_json: bool) -> None:
+def bench(
+    specs: tuple[str, ...], threads: int, seconds: float, video: Path | None, as_json: bool, **device: str
+) -> None:
     """Measure the speed of detectors on decoded frames. SPEC is a value of CV_MODEL.
 
     \b
@@ -71,23 +76,22 @@ def bench(specs: tuple[str, ...], device: str, threads: int, seconds: float, vid
     share of it that the detector reaches. Rounds of both alternate.
     """
     for spec in specs:
-        model_spec.check(spec, device)
+        model_spec.check(spec, **device)
     machine = describe()
     with telling() as tell:
         video_parts = footage.of_file(video, tell) if video else footage.scenes(tell)
-        found = [_benched(spec, video_parts, device, threads, seconds, tell) for spec in dict.fromkeys(specs)]
+        found = [_benched(spec, video_parts, seconds, tell, threads=threads, **device) for spec in dict.fromkeys(specs)]
     found.sort(key=lambda each: -each.speed.best.pictures_s)
-    report = Report(detectors=tuple(found), device=device, threads=threads, footage=video_parts.source, machine=machine)
+    report = Report(detectors=tuple(found), threads=threads, footage=video_parts.source, machine=machine, **device)
     if as_json:
         echo_json(report)
     else:
         _print(report)
 
 
-def _benched(spec: str, video: Footage, device: str, threads: int, seconds: float, tell: Tell) -> Benched:
+def _benched(spec: str, video: Footage, seconds: float, tell: Tell, **options: Any) -> Benched:
     tell(f"loading {spec}")
-    options: dict[str, Any] = {"device": device, "threads": threads, "batch_size": max(speed.SIZES)}
-    detector = detectors.load(spec, min_score=SCORE_FLOOR, **options)
+    detector = detectors.load(spec, min_score=SCORE_FLOOR, batch_size=max(speed.SIZES), **options)
     images = [image for part in video.parts for image in pictures(part, detector, _FPS)]
     found = speed.measure(detector, images, seconds=seconds, tell=lambda text: tell(f"{spec}: {text}"))
     return Benched(spec=spec, name=detector.name, size=detector.size or detector.within, speed=found)
