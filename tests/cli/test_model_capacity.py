@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shared.video import pictures
 from tests.support.processes.command_line import tidegate, tidegate_on
 from tests.support.video import footage
 from tests.support.video.exports import Export
+from tests.support.video.onnx_exports import OnnxExport
 from tests.support.video.video_world import publish
 from tidegate.demo import clips
 from tidegate.keda.scaledobject import load
@@ -58,6 +60,22 @@ def test_bench_sorts_several_detectors_by_speed(file: str, video: str, tmp_path:
     assert head.split()[:2] == ["detector", "input"]
     assert (first.split()[0], second.split()[0]) == ("model", "ssd_mobilenet_v2_coco")
     assert "1 thread" in about and video in about
+
+
+@pytest.mark.slow
+def test_bench_measures_every_device_and_names_the_fastest(video: str, tmp_path: Path) -> None:
+    array = np.zeros((6, 84), np.float32)
+    array[:4, 7] = (32, 32, 32, 24)
+    file = OnnxExport(tmp_path).output("output0", array, (5, 7)).save()
+    done = tidegate(tmp_path, "model", "bench", file, "--all-devices", "--video", video, "--seconds", "0.5")
+    head, *lines = done.stdout.splitlines()
+    places = [re.split(r"  +", line)[1] for line in lines if line.startswith("model ")]
+    assert head.split()[:3] == ["detector", "runs", "on"]
+    assert {"cpu, OpenVINO, f32", "cpu, ONNX Runtime, f32"} <= set(places)
+    (fastest,) = (line for line in lines if line.startswith("fastest: "))
+    device, _, precision = places[0].split(", ")
+    assert f"CV_MODEL={file} CV_DEVICE={device}" in fastest and fastest.endswith(f"CV_PRECISION={precision}")
+    assert all(": " in line for line in lines if line.startswith("not "))
 
 
 def test_add_goes_from_a_file_to_capacity_and_a_scaled_object(file: str, video: str, tmp_path: Path) -> None:
@@ -132,6 +150,7 @@ async def test_add_measures_on_the_last_segments_of_a_camera(
         (["add", "FILE", "--price", "-1"], "--price"),
         (["bench", "FILE", "--video", "FILE"], "can't be read"),
         (["bench", "FILE", "--device", "cuda"], "export the model as .onnx, or set CV_DEVICE=cpu"),
+        (["bench", "FILE", "--all-devices", "--precision", "f32"], "--all-devices excludes"),
         (["use"], "give the name of a model, or --default"),
         (["use", "yard"], "there is none yet"),
     ],

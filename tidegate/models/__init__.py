@@ -7,6 +7,7 @@
 | `machine` | a machine, as a measurement records it |
 | `footage` | segments to measure on, with what they need to be decoded |
 | `speed` | a detector's rate by batch size, next to its runtime's own |
+| `variants` | the devices, runtimes and precisions by which a detector can run here |
 | `replica` | the rate of a replica: decoding and detection together |
 | `sheet`, `boxes` | a contact sheet; a detector's objects in frames of footage |
 | `choice` | threads and batch, by their measured rates |

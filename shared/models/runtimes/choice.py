@@ -74,12 +74,20 @@ def check_precision(device: Device, runtime: Name, precision: str) -> None:
         raise ModelError("CV_PRECISION=int8 needs a quantised file, which runs as it is: leave CV_PRECISION empty")
     if precision not in PRECISIONS:
         raise ModelError(f"CV_PRECISION={precision} is not known: take {', '.join(PRECISIONS)}, or leave it empty")
-    offered = _of_openvino(device) if runtime == "openvino" else _OF_PROVIDERS[device.kind]
-    if precision not in offered:
+    offer = offered(device, runtime)
+    if precision not in offer:
         remedy = "export the file in f16, or set CV_DEVICE=tensorrt" if device.kind == "cuda" else "leave it empty"
         raise ModelError(
-            f"CV_PRECISION={precision}: {TITLES[runtime]} on {device} offers {', '.join(offered)} here: {remedy}"
+            f"CV_PRECISION={precision}: {TITLES[runtime]} on {device} offers {', '.join(offer)} here: {remedy}"
         )
+
+
+def offered(device: Device, runtime: Name) -> tuple[str, ...]:
+    """Return the precisions that a runtime computes in on a device, which can be used here."""
+    if runtime == "onnxruntime":
+        return _OF_PROVIDERS[device.kind]
+    bits = _core().get_property(openvino_name(device), "OPTIMIZATION_CAPABILITIES")
+    return tuple(name for name, bit in PRECISIONS.items() if bit in bits)
 
 
 def why_not(device: Device, runtime: Name) -> str:
@@ -120,11 +128,6 @@ def _without_openvino(device: Device) -> str:
     if f"{name}.{device.number}" in found or (name in found and not device.number):
         return ""
     return f"OpenVINO sees {', '.join(found)}: install Intel's driver for it, let this process open it, or take cpu"
-
-
-def _of_openvino(device: Device) -> list[str]:
-    bits = _core().get_property(openvino_name(device), "OPTIMIZATION_CAPABILITIES")
-    return [name for name, bit in PRECISIONS.items() if bit in bits]
 
 
 def openvino_name(device: Device) -> str:

@@ -224,13 +224,14 @@ def test_a_file_of_openvino_is_refused_by_onnx_runtime(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cpu_info", "chosen"),
     [
-        ("model name\t: AMX is no flag: amx_bf16\nflags\t\t: fpu avx512_bf16 amx_tile amx_bf16\n", "bf16"),
-        ("model name\t: AMX is no flag: amx_bf16\nflags\t\t: fpu avx512_bf16\n", "f32"),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_tile amx_bf16\n", "bf16"),
+        ("vendor_id\t: GenuineIntel\nmodel name\t: no flag: amx_bf16\nflags\t\t: fpu avx512_bf16\n", "f32"),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512_bf16\n", "bf16"),
         (None, "f32"),
     ],
-    ids=["with AMX", "without AMX", "unknown CPU"],
+    ids=["Intel with AMX", "Intel without AMX", "AMD", "unknown"],
 )
-def test_a_cpu_computes_in_bf16_if_it_has_amx(cpu_info: str | None, chosen: str, tmp_path: Path) -> None:
+def test_a_cpu_computes_in_bf16_where_that_is_fast(cpu_info: str | None, chosen: str, tmp_path: Path) -> None:
     if cpu_info is not None:
         (tmp_path / "cpuinfo").write_text(cpu_info)
     offered = reduced() == "bf16"
