@@ -8,6 +8,7 @@
 | `recovery` | finds recovery points: where decoding may begin without a keyframe |
 | `budget` | limits and measures a segment's cost |
 | `decode` | decodes upright pictures of a segment |
+| `hardware` | decodes on a device, and in software what it can't decode |
 | `costly` | quarantines cameras whose video costs too much |
 | `gop` | fetches the segments before one that was cut inside its GOP |
 | `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |

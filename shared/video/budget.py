@@ -29,6 +29,8 @@ from shared.video.recovery import length_size
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
+    from shared.video.hardware import Device
+
 # Frames over the size of 8K UHD are refused: no camera's are larger, and a few bytes could cost gigabytes.
 MAX_PIXELS = 7680 * 4320
 # A decoder holds up to 17 frames. A frame of 8K UHD in 4:2:0 and 10 bits has this many bytes, so the decoder takes at
@@ -60,9 +62,30 @@ class DecodeSettings(BusSettings, frozen=True, kw_only=True):
             "seconds of CPU for each",
         ),
     ] = 10.0
+    decode_device: Annotated[
+        str,
+        Meta(
+            pattern=r"^(cpu|cuda(:\d+)?|vaapi(:/\S+)?)$",
+            description="decodes video: cpu, cuda or cuda:<n> (NVDEC), vaapi or vaapi:<path>, such as "
+            "vaapi:/dev/dri/renderD128; video that a device can't decode is decoded on the CPU",
+        ),
+    ] = "cpu"
 
     def budget(self) -> Budget:
         return Budget(self.decode_max_gigapixels)
+
+    def decoding_device(self) -> Device | None:
+        """Return the device of this process that decodes; None for the CPU. Raises SettingError."""
+        from shared.video import hardware
+
+        return hardware.device_of(self.decode_device)
+
+    def check(self) -> None:
+        """Check that the device that decodes is here. Raises SettingError."""
+        from shared.video import hardware
+
+        if self.decode_device != hardware.CPU:
+            hardware.open_device(self.decode_device)
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -153,7 +176,8 @@ class Meter:
         return DecodeWork(pixels / _MEGA, (self._spent - pixels) / _MEGA, seconds, rest_s)
 
     def _check_memory(self) -> None:
-        layout = self._decoder.format
+        # A format of a device has no components.
+        layout = (self._decoder.is_hwaccel and self._decoder.sw_format) or self._decoder.format
         if layout is None:
             return
         size = sum(c.width * c.height * ((c.bits + 7) // 8) for c in layout.components)

@@ -28,12 +28,15 @@ _TEXT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.spl
 
 
 @contextmanager
-def opened(payload: bytes) -> Iterator[Any]:
-    """Open `payload` as PyAV's container, with at least one video stream. Raises BadSegment otherwise."""
+def opened(payload: bytes, hwaccel: Any = None) -> Iterator[Any]:
+    """Open `payload` as PyAV's container, with at least one video stream. Raises BadSegment otherwise.
+
+    hwaccel: PyAV's HWAccel, for decoders on a device; None: in software.
+    """
     if (count := announced.frames(payload)) > MOST_FRAMES:
         raise BadSegment(f"announces {count} frames, where {MOST_FRAMES} are the most")
     try:
-        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPTIONS, **_TEXT)
+        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPTIONS, hwaccel=hwaccel, **_TEXT)
     except (av.FFmpegError, ValueError) as e:
         reason = e.strerror if isinstance(e, av.FFmpegError) else e
         raise BadSegment(f"not an MP4 that can be opened: {reason}") from e
