@@ -126,8 +126,11 @@ class Meter:
         self._most = budget.pixels
         self._left = packets
         self._spent = 0
-        self._first = (0, 0.0)  # pixels and CPU seconds of the first packet
+        self._first = (0, 0.0)  # pixels and seconds of the first packet
         self._began = time.thread_time()
+        # A thread that waits for a device takes time, too, but none of a core.
+        self._clock = time.perf_counter if decoder.is_hwaccel else time.thread_time
+        self._work_began = self._clock()
         self._check_at = time.monotonic() + min(_CHECK_S, budget.cpu_s)
         self._shape: tuple[int, int, str | None] = (0, 0, None)
         self._pixels = 0
@@ -155,7 +158,7 @@ class Meter:
             self._check_memory()
         self._left -= 1
         if not self._spent:
-            self._first = (self._pixels, time.thread_time() - self._began)
+            self._first = (self._pixels, self._clock() - self._work_began)
         self._spent += self._pixels
         if (all := self._spent + self._left * self._pixels) > self._most:
             self._budget.check(all, "from its GOP's keyframe on, it takes")
@@ -170,9 +173,9 @@ class Meter:
             )
 
     def work(self) -> DecodeWork:
-        """The decoding work so far, with its processing in the same thread."""
+        """The decoding work so far, with its processing in the same thread: CPU time, or elapsed time on a device."""
         pixels, seconds = self._first
-        rest_s = time.thread_time() - self._began - seconds
+        rest_s = self._clock() - self._work_began - seconds
         return DecodeWork(pixels / _MEGA, (self._spent - pixels) / _MEGA, seconds, rest_s)
 
     def _check_memory(self) -> None:

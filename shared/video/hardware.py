@@ -98,7 +98,10 @@ class Device:
         decoder.flush_buffers()
         with self._lock:
             self._idle.append((header(payload), decoder))
+            oldest = self._idle[:-MOST_IDLE]
             del self._idle[:-MOST_IDLE]
+        # To close a decoder takes long: not under the lock.
+        oldest.clear()
 
     def decodes(self, decoder: VideoCodecContext) -> bool:
         """Return whether the device decodes for an open decoder, rather than libavcodec in software."""
@@ -121,7 +124,8 @@ def decode(
 ) -> tuple[Decoded, Fallback | None]:
     """Return the pictures of a segment, and why software decoded it instead of `device`, if it did.
 
-    wanted: arguments of `shared.video.decode.decode`. Raises BadSegment and OverBudget, as that does in software.
+    wanted: arguments of `shared.video.decode.decode`. The budget holds for each of at most two tries. Raises BadSegment
+    and OverBudget, as that does in software.
     """
     if device is None:
         return decode_in_software(payload, before=before, probe=probe, **wanted), None

@@ -83,13 +83,15 @@ def equal(one: Decoded, other: Decoded) -> bool:
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("wanted", [{"fps": 5}, {"fps": 25, "size": (96, 64)}, {"at": [0.3], "within": (100, 100)}])
-def test_a_reused_decoder_gives_the_same_pictures(codec: str, wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize("gop", [10, 30])
+def test_a_reused_decoder_gives_the_same_pictures(codec: str, gop: int, wanted: dict[str, Any]) -> None:
+    """Also of segments that need the earlier ones of their GOP."""
     device = FakeDevice()
-    pieces = good.pieces(codec)
-    for piece in [*pieces, *pieces]:
-        before = [pieces[0].payload] if piece is not pieces[0] and not piece.segment.starts_gop else []
-        found, fallback = hardware.decode(piece.payload, device, before=before, **wanted)
-        assert fallback is None and equal(found, decode(piece.payload, before=before, **wanted))
+    payloads = [piece.payload for piece in good.pieces(codec, gop)]
+    for n, data in [*enumerate(payloads), *enumerate(payloads)]:
+        before = payloads[:n] if gop == 30 else []
+        found, fallback = hardware.decode(data, device, before=before, **wanted)
+        assert fallback is None and equal(found, decode(data, before=before, **wanted))
     assert len(set(map(id, device.taken))) < len(device.taken)
 
 
