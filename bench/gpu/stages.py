@@ -19,6 +19,7 @@ from services.cv.service import SCORE_FLOOR
 from services.embed.models import load as load_embedder
 from services.ingest.cutting.piece import Piece
 from shared.runtime.errors import SettingError
+from shared.video import accelerator
 from shared.video import hardware as video_hardware
 from shared.video.decode import Image, decode
 
@@ -89,7 +90,7 @@ def hardware(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], de
     if device == "cpu":
         return Hardware(not_measured="NVDEC is a part of a GPU")
     try:
-        decoder = video_hardware.open_device(device)
+        decoder = accelerator.open_device(device)
     except SettingError as e:
         return Hardware(not_measured=str(e))
 

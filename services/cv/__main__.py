@@ -47,7 +47,7 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
 
 
 def _detector(settings: CvSettings) -> Detector:
-    # Before the model: see `hardware.device_of`.
+    # Before the model: see `accelerator.device_of`.
     settings.decoding_device()
     return load(
         settings.cv_model,

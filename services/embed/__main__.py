@@ -45,7 +45,7 @@ async def run_queries(settings: EmbedSettings, client: Client, health: Health, s
 
 
 def _worker_embedder(settings: EmbedSettings) -> InTurns:
-    # Before the model: see `hardware.device_of`.
+    # Before the model: see `accelerator.device_of`.
     settings.decoding_device()
     return _embedder(settings)
 

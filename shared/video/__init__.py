@@ -6,6 +6,7 @@
 | `container` | opens a segment's MP4 |
 | `orientation` | the orientation of a frame |
 | `recovery` | finds recovery points: where decoding may begin without a keyframe |
+| `accelerator` | opens a device that decodes, and stores its idle decoders |
 | `budget` | limits and measures a segment's cost |
 | `decode` | decodes upright pictures of a segment |
 | `hardware` | decodes on a device, and in software what it can't decode |

@@ -29,7 +29,7 @@ from shared.video.recovery import length_size
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
-    from shared.video.hardware import Device
+    from shared.video.accelerator import Device
 
 # Frames over the size of 8K UHD are refused: no camera's are larger, and a few bytes could cost gigabytes.
 MAX_PIXELS = 7680 * 4320
@@ -76,16 +76,16 @@ class DecodeSettings(BusSettings, frozen=True, kw_only=True):
 
     def decoding_device(self) -> Device | None:
         """Return the device of this process that decodes; None for the CPU. Raises SettingError."""
-        from shared.video import hardware
+        from shared.video import accelerator
 
-        return hardware.device_of(self.decode_device)
+        return accelerator.device_of(self.decode_device)
 
     def check(self) -> None:
         """Check that the device that decodes is here. Raises SettingError."""
-        from shared.video import hardware
+        if self.decode_device != "cpu":
+            from shared.video import accelerator
 
-        if self.decode_device != hardware.CPU:
-            hardware.open_device(self.decode_device)
+            accelerator.open_device(self.decode_device)
 
 
 class Budget(msgspec.Struct, frozen=True):

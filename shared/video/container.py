@@ -17,6 +17,8 @@ import av
 from shared.runtime.errors import BadSegment
 from shared.video.mp4 import announced
 
+# The codecs of segments by contract. Each further decoder of libavcodec would add attack surface.
+CODECS = ("h264", "hevc")
 # Maximum number of frames that an MP4 may announce: libav makes a table of them, at 35 bytes each, before it reads one.
 # Boxes of whole files announce each three times.
 MOST_FRAMES = 100_000

@@ -22,10 +22,11 @@ from shared.runtime import progress
 from shared.runtime.errors import OverBudget
 from shared.runtime.telemetry import logger
 from shared.video import gop, hardware
+from shared.video.accelerator import Device
 from shared.video.budget import Budget
 from shared.video.costly import CostlyCameras
 from shared.video.decode import Decoded
-from shared.video.hardware import Device, Fallback
+from shared.video.hardware import Fallback
 
 T = TypeVar("T")
 

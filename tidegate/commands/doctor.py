@@ -162,22 +162,22 @@ def _devices() -> list[Finding]:
 
 def _decoders() -> list[Finding]:
     """Find the devices that decode video here. Only that of DECODE_DEVICE is needed."""
-    if not catalog.is_importable("av"):
+    if not catalog.is_importable("numpy"):
         return []
-    from shared.video import hardware
+    from shared.video import accelerator
     from shared.video.budget import DecodeSettings
 
     try:
         wanted = load(DecodeSettings).decode_device
     except SettingError as e:
         return [Finding("decoding", "bad", "its settings can't be used", str(e))]
-    able, findings = [hardware.CPU], []
-    for name in dict.fromkeys([wanted, *hardware.KINDS]):
+    able, findings = [accelerator.CPU], []
+    for name in dict.fromkeys([wanted, *accelerator.KINDS]):
         try:
-            if name != hardware.CPU:
-                hardware.open_device(name)
+            if name != accelerator.CPU:
+                accelerator.open_device(name)
                 able.append(name)
-        except hardware.Unusable as e:
+        except accelerator.Unusable as e:
             findings.append(Finding(f"decoding on {name}", "bad" if name == wanted else "note", e.seen, e.remedy))
     return [Finding("decoding", "ok", f"on {', '.join(able)}; DECODE_DEVICE={wanted}"), *findings]
 

@@ -29,8 +29,8 @@ from shared.recordings import queries
 from shared.recordings.playing import Play
 from shared.runtime.errors import BadMessage, BadSegment, Refusal, TidegateError
 from shared.runtime.telemetry import logger
+from shared.video.accelerator import Device
 from shared.video.budget import Budget
-from shared.video.hardware import Device
 from shared.video.segments import SegmentDecoder
 
 # Clocks of ingest and the server differ, and a segment is stored after its end.

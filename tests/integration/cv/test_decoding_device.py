@@ -15,9 +15,9 @@ import pytest
 from bench import world
 from services.ingest.cutting.piece import Piece
 from shared.runtime.errors import SettingError
-from shared.video import hardware
+from shared.video import accelerator, hardware
+from shared.video.accelerator import Device
 from shared.video.decode import Picture, decode
-from shared.video.hardware import Device
 from tests.support.processes.service_process import ServiceProcess
 from tidegate.demo import clips
 from tidegate.local.server import NatsServer
@@ -26,7 +26,7 @@ LEAST_DB = 35.0
 SEGMENTS = 8
 SIZE = (640, 360)
 # The CPU stands in for a device, so that the comparison itself is tested everywhere.
-KINDS = ["cpu", *(pytest.param(kind, marks=pytest.mark.gpu) for kind in hardware.KINDS)]
+KINDS = ["cpu", *(pytest.param(kind, marks=pytest.mark.gpu) for kind in accelerator.KINDS)]
 CODECS = {"h264": "libx264", "hevc": "libx265"}
 WANTED: list[dict[str, Any]] = [{"fps": 5}, {"fps": 5, "size": (300, 300)}, {"fps": 25, "within": (320, 320)}]
 
@@ -35,7 +35,7 @@ def opened(kind: str) -> Device:
     if kind == "cpu":
         return Device("cpu", None, "yuv420p")
     try:
-        device = hardware.device_of(kind)
+        device = accelerator.device_of(kind)
     except SettingError as e:
         pytest.skip(str(e))
     assert device
@@ -99,7 +99,7 @@ async def test_a_worker_without_its_device_does_not_start(server: NatsServer, tm
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", hardware.KINDS)
+@pytest.mark.parametrize("kind", accelerator.KINDS)
 def test_video_that_a_device_does_not_decode_falls_back(kind: str, tmp_path: Path) -> None:
     """H.264 in 4:2:2 with 10 bits, which few devices decode; those that do give the same picture."""
     device, path = opened(kind), tmp_path / "422.mp4"

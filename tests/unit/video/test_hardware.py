@@ -18,10 +18,10 @@ from prometheus_client import REGISTRY
 from shared.runtime.backoff import Breaker
 from shared.runtime.errors import BadSegment, OverBudget, SettingError
 from shared.runtime.settings import load
-from shared.video import hardware
+from shared.video import accelerator, hardware
+from shared.video.accelerator import Device
 from shared.video.budget import Budget, DecodeSettings
 from shared.video.decode import Decoded, FrameProbe, decode
-from shared.video.hardware import Device
 from shared.video.segments import SegmentDecoder
 from tests.fuzz import good
 from tests.support.examples import examples
@@ -60,7 +60,7 @@ class FakeDevice(Device):
     """A device whose decoders are libavcodec's. packets: after which it is lost; None: never."""
 
     def __init__(self, *, packets: int | None = None, format: str = SOFTWARE, clock: Clock | None = None) -> None:
-        breaker = Breaker(hardware.SUSPENSION, clock=clock or Clock())
+        breaker = Breaker(accelerator.SUSPENSION, clock=clock or Clock())
         super().__init__("fake", None, format, breaker=breaker)
         self.packets = packets
         self.taken: list[Any] = []
@@ -133,7 +133,7 @@ def test_a_device_that_gives_no_decoder_is_suspended_and_tried_again() -> None:
     assert [cause for cause, _ in causes] == ["failed", "failed", "failed", "suspended"]
     device._accelerator = None
     assert hardware.decode(payload(), device, fps=5)[1] is not None
-    clock.now += hardware.SUSPENSION.longest_s
+    clock.now += accelerator.SUSPENSION.longest_s
     assert hardware.decode(payload(), device, fps=5)[1] is None
     assert not device.breaker.is_open
 
@@ -203,7 +203,7 @@ def test_the_device_is_opened_before_the_model(module: str, monkeypatch: pytest.
         opened.append(name)
         raise SettingError("no device")
 
-    monkeypatch.setattr(hardware, "device_of", refuse)
+    monkeypatch.setattr(accelerator, "device_of", refuse)
     monkeypatch.setattr(service, "load", lambda *_, **__: pytest.fail("the model is loaded first"))
     if module == "services.cv.__main__":
         loader, configured = service._detector, load(service.CvSettings, {"DECODE_DEVICE": "cuda"})
@@ -216,9 +216,9 @@ def test_the_device_is_opened_before_the_model(module: str, monkeypatch: pytest.
 
 def test_idle_decoders_are_limited() -> None:
     device = FakeDevice()
-    for n in range(hardware.MOST_IDLE + 5):
+    for n in range(accelerator.MOST_IDLE + 5):
         device.put_back(b"%d" % n + b"    moof", device.take(payload()))
-    assert len(device._idle) == hardware.MOST_IDLE
+    assert len(device._idle) == accelerator.MOST_IDLE
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_idle_decoders_are_limited() -> None:
     ],
 )
 def test_an_absent_device_is_refused_at_start(name: str, seen: str, remedy: str) -> None:
-    if name.partition(":")[0] == "vaapi" and "vaapi" in hardware.kinds():
+    if name.partition(":")[0] == "vaapi" and "vaapi" in accelerator.kinds():
         pytest.skip("this build of PyAV has VA-API")
     configured = load(DecodeSettings, {"DECODE_DEVICE": name})
     for refuses in (configured.check, configured.decoding_device):
@@ -247,7 +247,7 @@ def test_unknown_devices_are_refused() -> None:
 
 
 def test_the_trial_tells_a_right_picture_from_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    hardware._try(None)
-    monkeypatch.setattr(hardware, "_LIGHT", 100)
+    accelerator._try(None)
+    monkeypatch.setattr(accelerator, "_LIGHT", 100)
     with pytest.raises(ValueError, match="it decodes a test picture to 192 and 64, not 100 and 64"):
-        hardware._try(None)
+        accelerator._try(None)
