@@ -17,7 +17,8 @@ from pathlib import Path
 from bench.gpu import machine
 
 ROOT = Path(__file__).parent.parent.parent
-TESTS = "tests/integration/cv/test_on_gpu.py"
+# Decoders first: libav takes no CUDA context that torch has set up.
+TESTS = ("tests/integration/cv/test_decoding_device.py", "tests/integration/cv/test_on_gpu.py")
 # Detectors of the other GPU backend: one with a fixed picture size, one that takes whole frames.
 OTHERS = "torchvision:ssdlite320_mobilenet_v3_large@random,torchvision:fasterrcnn_resnet50_fpn_v2@random"
 
@@ -89,8 +90,8 @@ def run_gpu_tests() -> str:
     """Run the tests marked `gpu`. Return pytest's last line; `failed: ...` if one failed."""
     if importlib.util.find_spec("pytest") is None:
         return "not run, as pytest is not installed"
-    print(f"... {TESTS}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", TESTS]
+    print(f"... {' '.join(TESTS)}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", *TESTS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     if not done.returncode:

@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -98,7 +99,7 @@ def measure(request: Request, tests: str | None, say: Say) -> Report:
         segment_s=_seconds(pieces),
         megabits_s=sum(len(p.payload) for p in pieces) * 8e-6 / sum(p.segment.duration for p in pieces),
         tests=tests,
-        nvdec=alone(stages.hardware, pieces, request.stage_s, counts, request.device),
+        nvdec=alone(partial(stages.hardware, fps=5), pieces, request.stage_s, counts, request.device),
         services=services,
     )
 

@@ -207,7 +207,8 @@ def _nvdec(found: Hardware) -> RenderableType:
         "threads",
         "segments/s",
         "ms of a core a segment",
-        title="decoding by the GPU (NVDEC), which no service does",
+        title="decoding 5 frames a second by the GPU (NVDEC), with DECODE_DEVICE=cuda; the first segment, with a new "
+        f"decoder, took {found.new_s * 1e3:.0f} ms",
         title_justify="left",
     )
     for row in found.decoding:

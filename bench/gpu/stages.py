@@ -6,21 +6,21 @@ is of the process.
 
 from __future__ import annotations
 
-import io
 import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import av
 import msgspec
-from av.codec.hwaccel import HWAccel
 
 from services.cv.detectors import load as load_detector
 from services.cv.service import SCORE_FLOOR
 from services.embed.models import load as load_embedder
 from services.ingest.cutting.piece import Piece
+from shared.runtime.errors import SettingError
+from shared.video import accelerator
+from shared.video import hardware as video_hardware
 from shared.video.decode import Image, decode
 
 BATCHES = (1, 4, 8, 16, 32, 64, 128)
@@ -36,9 +36,13 @@ class Decoding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True):
-    """The rate of the GPU's own decoder for all frames of each segment; or why it was not measured."""
+    """The rate of the GPU's own decoder; or why it was not measured.
+
+    new_s: seconds of the first segment, with a new decoder; later ones reuse it.
+    """
 
     decoding: list[Decoding] = []
+    new_s: float = 0.0
     not_measured: str = ""
 
 
@@ -81,34 +85,27 @@ def decoding(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], **
     return [_threaded(one, pieces, seconds, count) for count in threads]
 
 
-def hardware(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], device: str) -> Hardware:
-    """Measure decoding by NVDEC, through PyAV's wheel. Frames stay on the GPU, and each segment has its own decoder.
-
-    The services decode on the CPU: this shows their possible gain.
-    """
+def hardware(pieces: Sequence[Piece], seconds: float, threads: Sequence[int], device: str, **wanted: Any) -> Hardware:
+    """Measure decoding by NVDEC, as services do it with DECODE_DEVICE. wanted: as of `decoding`."""
     if device == "cpu":
         return Hardware(not_measured="NVDEC is a part of a GPU")
-    number = device.partition(":")[2] or "0"
+    try:
+        decoder = accelerator.open_device(device)
+    except SettingError as e:
+        return Hardware(not_measured=str(e))
 
     def one(piece: Piece) -> None:
-        accelerated = HWAccel(
-            "cuda", number, allow_software_fallback=False, options={"primary_ctx": "1"}, is_hw_owned=True
-        )
-        frames = 0
-        with av.open(io.BytesIO(piece.payload), "r", hwaccel=accelerated) as container:
-            for _ in container.decode(video=0):
-                frames += 1
-        if frames != piece.segment.frames:
-            raise RuntimeError(f"{frames} of {piece.segment.frames} frames came")
+        _, fallback = video_hardware.decode(piece.payload, decoder, frames=piece.segment.frames, **wanted)
+        if fallback:
+            raise RuntimeError(fallback.reason)
 
     try:
+        began = time.perf_counter()
         one(pieces[0])
-        return Hardware(decoding=[_threaded(one, pieces, seconds, count) for count in threads])
-    except (av.FFmpegError, RuntimeError, ValueError) as e:
-        return Hardware(
-            not_measured=f"PyAV {av.__version__} could not decode by CUDA ({e}): libnvcuvid of the driver is needed, "
-            "and in a container NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
-        )
+        new_s = time.perf_counter() - began
+        return Hardware(decoding=[_threaded(one, pieces, seconds, count) for count in threads], new_s=new_s)
+    except RuntimeError as e:
+        return Hardware(not_measured=f"a segment fell back to the CPU ({e})")
 
 
 def _threaded(one: Callable[[Piece], None], pieces: Sequence[Piece], seconds: float, threads: int) -> Decoding:

@@ -47,6 +47,8 @@ async def run(settings: CvSettings, client: Client, health: Health, stop: asynci
 
 
 def _detector(settings: CvSettings) -> Detector:
+    # Before the model: see `accelerator.device_of`.
+    settings.decoding_device()
     return load(
         settings.cv_model,
         device=settings.cv_device,

@@ -84,9 +84,12 @@ class CvService:
         self._settings = settings
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
-        self.segments = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv")
+        budget, device = settings.budget(), settings.decoding_device()
+        self.segments = SegmentDecoder(js, threads=settings.cv_threads, budget=budget, service="cv", device=device)
         # For recorded video: its cost must not count against the live camera.
-        self._recorded = SegmentDecoder(js, threads=settings.cv_threads, budget=settings.budget(), service="cv-second")
+        self._recorded = SegmentDecoder(
+            js, threads=settings.cv_threads, budget=budget, service="cv-second", device=device
+        )
         self._log = logger("cv")
         for label, remedy in unknown(self._classes or (), detector.labels):
             self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)

@@ -96,7 +96,8 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "cv-0"
 
     def check(self) -> None:
-        """Check that the model's files, packages and device are here. Raises ModelError."""
+        """Check that the model's files, packages and device are here, and the decoder's. Raises TidegateError."""
+        super().check()
         try:
             model_spec.check(self.cv_model, self.cv_device, self.cv_runtime, self.cv_precision)
         except ModelError as e:

@@ -19,7 +19,7 @@ with process.needing("embed"):
 
 
 async def run(settings: EmbedSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
-    embedder = await loading.load(client, "embed", settings.replica, health, partial(_embedder, settings), stop)
+    embedder = await loading.load(client, "embed", settings.replica, health, partial(_worker_embedder, settings), stop)
     if embedder is None:
         return
     worker = build(client, embedder, settings, health)
@@ -42,6 +42,12 @@ async def run_queries(settings: EmbedSettings, client: Client, health: Health, s
     health.ready = None
     logger("embed").info("ready for queries", model=embedder.name)
     await supervise(process.beat(client, health), queries.answer(client, embedder, stop))
+
+
+def _worker_embedder(settings: EmbedSettings) -> InTurns:
+    # Before the model: see `accelerator.device_of`.
+    settings.decoding_device()
+    return _embedder(settings)
 
 
 def _embedder(settings: EmbedSettings) -> InTurns:

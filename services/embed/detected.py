@@ -43,7 +43,10 @@ class Detected:
         self._js = js
         self._size = size
         self._settings = settings
-        self._segments = SegmentDecoder(js, threads=settings.embed_threads, budget=settings.budget(), service="embed")
+        budget, device = settings.budget(), settings.decoding_device()
+        self._segments = SegmentDecoder(
+            js, threads=settings.embed_threads, budget=budget, service="embed", device=device
+        )
 
     async def read(self, message: Message) -> Views:
         """Return an event's pictures. Raises BadMessage for no event, or a segment deleted or not decodable."""

@@ -40,7 +40,10 @@ class Segments:
         self._fps = settings.embed_fps
         self._floor = settings.embed_fps_floor
         self._cameras = CameraDirectory(js)
-        self._segments = SegmentDecoder(js, threads=settings.embed_threads, budget=settings.budget(), service="embed")
+        budget, device = settings.budget(), settings.decoding_device()
+        self._segments = SegmentDecoder(
+            js, threads=settings.embed_threads, budget=budget, service="embed", device=device
+        )
         self._log = logger("embed")
 
     async def read(self, message: Message) -> Views:

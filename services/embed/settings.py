@@ -76,7 +76,8 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "embed-0"
 
     def check(self) -> None:
-        """Check that the model's files and packages are here. Raises ModelError."""
+        """Check that the model's files and packages are here, and the decoder's device. Raises TidegateError."""
+        super().check()
         model_spec.check(self.embed_model, self.embed_pretrained, self.embed_device)
 
     def worker(self) -> WorkerSettings:

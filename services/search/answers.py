@@ -82,8 +82,9 @@ class Answers:
         self._settings = settings
         self._pending = pending
         self._threads = ThreadPoolExecutor(settings.search_threads, thread_name_prefix="query")
+        budget, device = settings.budget(), settings.decoding_device()
         self._segments = SegmentDecoder(
-            self._js, threads=settings.search_threads, budget=settings.budget(), service="search"
+            self._js, threads=settings.search_threads, budget=budget, service="search", device=device
         )
         self._log = logger("search")
 

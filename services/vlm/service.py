@@ -96,7 +96,13 @@ class VlmService:
     name = "vlm"
 
     def __init__(self, client: Client, model: Model, settings: VlmSettings, *, name: str) -> None:
-        footage = Footage(client, side=settings.vlm_size, threads=settings.vlm_threads, budget=settings.budget())
+        footage = Footage(
+            client,
+            side=settings.vlm_size,
+            threads=settings.vlm_threads,
+            budget=settings.budget(),
+            device=settings.decoding_device(),
+        )
         self.model = name
         self._client = client
         self._model = model

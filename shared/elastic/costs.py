@@ -23,7 +23,7 @@ _REST_OF_KEY = 0.11
 
 
 class DecodeWork(NamedTuple):
-    """One decoding: its first frame, and the rest. Megapixels, and seconds of a core."""
+    """One decoding: its first frame, and the rest. Megapixels, and seconds of a core; on a device, of a thread."""
 
     key: float
     rest: float

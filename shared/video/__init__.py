@@ -6,8 +6,10 @@
 | `container` | opens a segment's MP4 |
 | `orientation` | the orientation of a frame |
 | `recovery` | finds recovery points: where decoding may begin without a keyframe |
+| `accelerator` | opens a device that decodes, and stores its idle decoders |
 | `budget` | limits and measures a segment's cost |
 | `decode` | decodes upright pictures of a segment |
+| `hardware` | decodes on a device, and in software what it can't decode |
 | `costly` | quarantines cameras whose video costs too much |
 | `gop` | fetches the segments before one that was cut inside its GOP |
 | `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |

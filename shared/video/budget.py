@@ -29,6 +29,8 @@ from shared.video.recovery import length_size
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
 
+    from shared.video.accelerator import Device
+
 # Frames over the size of 8K UHD are refused: no camera's are larger, and a few bytes could cost gigabytes.
 MAX_PIXELS = 7680 * 4320
 # A decoder holds up to 17 frames. A frame of 8K UHD in 4:2:0 and 10 bits has this many bytes, so the decoder takes at
@@ -60,9 +62,30 @@ class DecodeSettings(BusSettings, frozen=True, kw_only=True):
             "seconds of CPU for each",
         ),
     ] = 10.0
+    decode_device: Annotated[
+        str,
+        Meta(
+            pattern=r"^(cpu|cuda(:\d+)?|vaapi(:/\S+)?)$",
+            description="decodes video: cpu, cuda or cuda:<n> (NVDEC), vaapi or vaapi:<path>, such as "
+            "vaapi:/dev/dri/renderD128; video that a device can't decode is decoded on the CPU",
+        ),
+    ] = "cpu"
 
     def budget(self) -> Budget:
         return Budget(self.decode_max_gigapixels)
+
+    def decoding_device(self) -> Device | None:
+        """Return the device of this process that decodes; None for the CPU. Raises SettingError."""
+        from shared.video import accelerator
+
+        return accelerator.device_of(self.decode_device)
+
+    def check(self) -> None:
+        """Check that the device that decodes is here. Raises SettingError."""
+        if self.decode_device != "cpu":
+            from shared.video import accelerator
+
+            accelerator.open_device(self.decode_device)
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -103,8 +126,11 @@ class Meter:
         self._most = budget.pixels
         self._left = packets
         self._spent = 0
-        self._first = (0, 0.0)  # pixels and CPU seconds of the first packet
+        self._first = (0, 0.0)  # pixels and seconds of the first packet
         self._began = time.thread_time()
+        # A thread that waits for a device takes time, too, but none of a core.
+        self._clock = time.perf_counter if decoder.is_hwaccel else time.thread_time
+        self._work_began = self._clock()
         self._check_at = time.monotonic() + min(_CHECK_S, budget.cpu_s)
         self._shape: tuple[int, int, str | None] = (0, 0, None)
         self._pixels = 0
@@ -132,7 +158,7 @@ class Meter:
             self._check_memory()
         self._left -= 1
         if not self._spent:
-            self._first = (self._pixels, time.thread_time() - self._began)
+            self._first = (self._pixels, self._clock() - self._work_began)
         self._spent += self._pixels
         if (all := self._spent + self._left * self._pixels) > self._most:
             self._budget.check(all, "from its GOP's keyframe on, it takes")
@@ -147,13 +173,14 @@ class Meter:
             )
 
     def work(self) -> DecodeWork:
-        """The decoding work so far, with its processing in the same thread."""
+        """The decoding work so far, with its processing in the same thread: CPU time, or elapsed time on a device."""
         pixels, seconds = self._first
-        rest_s = time.thread_time() - self._began - seconds
+        rest_s = self._clock() - self._work_began - seconds
         return DecodeWork(pixels / _MEGA, (self._spent - pixels) / _MEGA, seconds, rest_s)
 
     def _check_memory(self) -> None:
-        layout = self._decoder.format
+        # A format of a device has no components.
+        layout = (self._decoder.is_hwaccel and self._decoder.sw_format) or self._decoder.format
         if layout is None:
             return
         size = sum(c.width * c.height * ((c.bits + 7) // 8) for c in layout.components)

@@ -17,6 +17,8 @@ import av
 from shared.runtime.errors import BadSegment
 from shared.video.mp4 import announced
 
+# The codecs of segments by contract. Each further decoder of libavcodec would add attack surface.
+CODECS = ("h264", "hevc")
 # Maximum number of frames that an MP4 may announce: libav makes a table of them, at 35 bytes each, before it reads one.
 # Boxes of whole files announce each three times.
 MOST_FRAMES = 100_000
@@ -28,12 +30,15 @@ _TEXT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.spl
 
 
 @contextmanager
-def opened(payload: bytes) -> Iterator[Any]:
-    """Open `payload` as PyAV's container, with at least one video stream. Raises BadSegment otherwise."""
+def opened(payload: bytes, hwaccel: Any = None) -> Iterator[Any]:
+    """Open `payload` as PyAV's container, with at least one video stream. Raises BadSegment otherwise.
+
+    hwaccel: PyAV's HWAccel, for decoders on a device; None: in software.
+    """
     if (count := announced.frames(payload)) > MOST_FRAMES:
         raise BadSegment(f"announces {count} frames, where {MOST_FRAMES} are the most")
     try:
-        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPTIONS, **_TEXT)
+        container = av.open(io.BytesIO(payload), "r", format="mp4", options=_OPTIONS, hwaccel=hwaccel, **_TEXT)
     except (av.FFmpegError, ValueError) as e:
         reason = e.strerror if isinstance(e, av.FFmpegError) else e
         raise BadSegment(f"not an MP4 that can be opened: {reason}") from e

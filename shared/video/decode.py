@@ -29,7 +29,7 @@ from shared.elastic.levels import sampled
 from shared.runtime.errors import BadSegment, OverBudget
 from shared.video import orientation
 from shared.video.budget import MAX_PIXELS, Budget, Meter
-from shared.video.container import opened
+from shared.video.container import CODECS, opened
 from shared.video.orientation import Orientation
 from shared.video.recovery import length_size, recovery_frames
 
@@ -39,9 +39,6 @@ MAX_PACKETS = 10_000
 MAX_SECONDS = 3600.0
 # The pictures of one segment have at most this many bytes.
 MAX_BYTES = 1 << 30
-
-# The codecs of segments by contract. Each further decoder of libavcodec would add attack surface.
-_CODECS = ("h264", "hevc")
 
 # A picture: RGB, (height, width, 3).
 Image = NDArray[np.uint8]
@@ -102,6 +99,7 @@ def decode(
     budget: Budget = _BUDGET,
     alive: Callable[[], None] = _unheard,
     probe: FrameProbe | None = None,
+    decoder: Callable[[], VideoCodecContext] | None = None,
 ) -> Decoded:
     """Return pictures of a segment: `fps` per second of video, as `sample` chooses, or those nearest to the times `at`.
 
@@ -110,7 +108,7 @@ def decode(
     segments, for a dependent one. frames: the number in the header: more than twice that number is refused, fewer are
     damage. threads: of the decoder; a pool of callers does more with less memory. budget: the maximum work for it.
     alive: called after each packet, as a sign of progress. probe: sees each wanted frame as it is decoded, and may stop
-    the decoding: then there may be no pictures.
+    the decoding: then there may be no pictures. decoder: returns one in place of that of software, possibly a used one.
 
     Pictures are upright, rotated as the video's metadata says; `size` and `within` are of upright ones.
 
@@ -128,10 +126,9 @@ def decode(
         problems.append(f"{len(track.packets)} of {frames} frames are there")
     wanted = _choose(track, fps, at, leading=bool(before), damaged=_damaged(parts))
     history = [packet for part in parts[:-1] for packet in part.packets]
-    decoder = _set_up(parts[0].decoder, threads)
-    last = max(wanted)
-    meter = Meter(budget, decoder, len(history) + last + 1)
-    frames_found = _frames(decoder, history, track.packets[: last + 1], wanted, problems, meter, alive)
+    used, last = _set_up(decoder() if decoder else parts[0].decoder, threads), max(wanted)
+    meter = Meter(budget, used, len(history) + last + 1)
+    frames_found = _frames(used, history, track.packets[: last + 1], wanted, problems, meter, alive)
     found = _convert(frames_found, wanted, lambda own: size or (fitted(own, within) if within else own), probe)
     pictures, upright, enough = found
     if not pictures and not enough:
@@ -187,8 +184,8 @@ def _demux(payload: bytes, limit: int) -> _Track:
     with opened(payload) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
-        if context is None or context.name not in _CODECS:
-            raise BadSegment(f"its codec is {context.name if context else 'unknown'}, not one of {_CODECS}")
+        if context is None or context.name not in CODECS:
+            raise BadSegment(f"its codec is {context.name if context else 'unknown'}, not one of {CODECS}")
         try:
             for packet in container.demux(stream):
                 if packet.size and packet.pts is not None and not packet.is_corrupt:
@@ -241,6 +238,8 @@ def _choose(
 
 
 def _set_up(decoder: VideoCodecContext, threads: int) -> VideoCodecContext:
+    if decoder.is_open:
+        return decoder
     decoder.thread_count = threads
     decoder.thread_type = "AUTO"
     decoder.options = {"max_pixels": str(MAX_PIXELS)}

@@ -1,7 +1,8 @@
 """Decodes segments of MEDIA in threads, each with its predecessors in the GOP, within the budget.
 
 Example:
-    segments = SegmentDecoder(js, threads=2, budget=settings.budget(), service="cv")
+    device = settings.decoding_device()
+    segments = SegmentDecoder(js, threads=2, budget=settings.budget(), service="cv", device=device)
     decoded = await segments.decode(head, payload, lambda decoded: decoded, fps=5, size=(300, 300))
 """
 
@@ -19,10 +20,13 @@ from prometheus_client import Counter, Gauge
 from shared.contract.segment import Segment
 from shared.runtime import progress
 from shared.runtime.errors import OverBudget
-from shared.video import gop
+from shared.runtime.telemetry import logger
+from shared.video import gop, hardware
+from shared.video.accelerator import Device
 from shared.video.budget import Budget
 from shared.video.costly import CostlyCameras
-from shared.video.decode import Decoded, decode
+from shared.video.decode import Decoded
+from shared.video.hardware import Fallback
 
 T = TypeVar("T")
 
@@ -34,11 +38,17 @@ REFUSED = Counter(
 QUARANTINED = Gauge(
     "tidegate_cameras_quarantined", "cameras whose video is not decoded for a while, as it cost too much", ["service"]
 )
+FALLBACKS = Counter(
+    "tidegate_decode_fallbacks_total",
+    "segments decoded on the CPU in spite of DECODE_DEVICE, by cause: unsupported video, a device that failed, a "
+    "damaged segment, or a device suspended after failures",
+    ["service", "cause"],
+)
 
 
 class SegmentDecoder:
     """One per process, used in its event loop. js: None if there is no server, and all is decoded alone.
-    threads: that decode. service: for metrics.
+    threads: that decode. service: for metrics. device: that decodes; None for the CPU.
     """
 
     def __init__(
@@ -49,6 +59,7 @@ class SegmentDecoder:
         budget: Budget,
         service: str,
         costly: CostlyCameras | None = None,
+        device: Device | None = None,
     ) -> None:
         self._js = js
         self._budget = budget
@@ -58,6 +69,10 @@ class SegmentDecoder:
         self._over = REFUSED.labels(service, "budget")
         self._passed = REFUSED.labels(service, "quarantine")
         self._quarantined = QUARANTINED.labels(service)
+        self._device = device
+        self._fallbacks = {cause: FALLBACKS.labels(service, cause) for cause in hardware.CAUSES} if device else {}
+        self._logged: set[tuple[str, str]] = set()
+        self._log = logger(service)
 
     async def decode(self, head: Segment, payload: bytes, use: Callable[[Decoded], T], **wanted: Any) -> T:
         """Return the result of `use` on a segment's pictures, in the same thread. wanted: arguments of `decode.decode`.
@@ -92,7 +107,7 @@ class SegmentDecoder:
             self._passed.inc()
             raise
         try:
-            found = await self._in_thread(payload, await earlier, use, wanted)
+            found = await self._in_thread(camera, payload, await earlier, use, wanted)
         except OverBudget as e:
             self._costly.record_failure(camera, e)
             self._over.inc()
@@ -103,7 +118,7 @@ class SegmentDecoder:
         return found
 
     async def _in_thread(
-        self, payload: bytes, before: list[bytes], use: Callable[[Decoded], T], wanted: Mapping[str, Any]
+        self, camera: str, payload: bytes, before: list[bytes], use: Callable[[Decoded], T], wanted: Mapping[str, Any]
     ) -> T:
         """Decode, and report progress: for this one, and for those that wait for a thread meanwhile."""
         key, goes_on = object(), progress.listener()
@@ -116,13 +131,30 @@ class SegmentDecoder:
         def work() -> T:
             self._waiting.pop(key, None)
             alive()
-            return use(decode(payload, before=before, budget=self._budget, alive=alive, **wanted))
+            decoded, fallback = hardware.decode(
+                payload, self._device, before=before, budget=self._budget, alive=alive, **wanted
+            )
+            if fallback:
+                self._record_fallback(camera, fallback)
+            return use(decoded)
 
         self._waiting[key] = goes_on
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting.pop(key, None)
+
+    def _record_fallback(self, camera: str, fallback: Fallback) -> None:
+        """Count a segment that software decoded; log the first one of a camera and a cause."""
+        self._fallbacks[fallback.cause].inc()
+        if (camera, fallback.cause) not in self._logged:
+            self._logged.add((camera, fallback.cause))
+            self._log.warning(
+                "decoded on the CPU in spite of DECODE_DEVICE; further segments of this camera are counted alone",
+                camera=camera,
+                cause=fallback.cause,
+                reason=fallback.reason,
+            )
 
 
 async def _fixed(before: Sequence[bytes]) -> list[bytes]:

@@ -68,6 +68,7 @@ async def run(data: Path, out: Console) -> bool:
         ("weights, which are made ready once", _weights),
         ("one segment, decoded and detected in", _segment),
         ("devices of detectors' files", _devices),
+        ("devices that decode", _decoders),
         ("models behind endpoints", _vlm),
         ("nats-server", _server),
         ("the disk", partial(_disk, data)),
@@ -157,6 +158,28 @@ def _devices() -> list[Finding]:
             why, _, remedy = reason.partition(": ")
             findings.append(Finding(f"detectors' files on {kinds}", "note", why, remedy))
     return findings
+
+
+def _decoders() -> list[Finding]:
+    """Find the devices that decode video here. Only that of DECODE_DEVICE is needed."""
+    if not catalog.is_importable("numpy"):
+        return []
+    from shared.video import accelerator
+    from shared.video.budget import DecodeSettings
+
+    try:
+        wanted = load(DecodeSettings).decode_device
+    except SettingError as e:
+        return [Finding("decoding", "bad", "its settings can't be used", str(e))]
+    able, findings = [accelerator.CPU], []
+    for name in dict.fromkeys([wanted, *accelerator.KINDS]):
+        try:
+            if name != accelerator.CPU:
+                accelerator.open_device(name)
+                able.append(name)
+        except accelerator.Unusable as e:
+            findings.append(Finding(f"decoding on {name}", "bad" if name == wanted else "note", e.seen, e.remedy))
+    return [Finding("decoding", "ok", f"on {', '.join(able)}; DECODE_DEVICE={wanted}"), *findings]
 
 
 def _vlm() -> list[Finding]:

@@ -176,6 +176,10 @@ def _trouble(of: str) -> Row:
                 (rate("tidegate_over_budget_total", "cause", of), "too costly, a second, {{cause}}"),
             ),
             graph(
+                "Decoded on the CPU in spite of DECODE_DEVICE, a second",
+                (rate("tidegate_decode_fallbacks_total", "cause", of), "{{cause}}"),
+            ),
+            graph(
                 "Expired before it was seen, a second",
                 (
                     f"max by (consumer) (rate(tidegate_segments_expired_total{{{_OURS}, {of}}}[$__rate_interval]))",

@@ -29,6 +29,7 @@ from shared.recordings import queries
 from shared.recordings.playing import Play
 from shared.runtime.errors import BadMessage, BadSegment, Refusal, TidegateError
 from shared.runtime.telemetry import logger
+from shared.video.accelerator import Device
 from shared.video.budget import Budget
 from shared.video.segments import SegmentDecoder
 
@@ -50,9 +51,19 @@ class NoFootage(TidegateError):
 class Footage:
     """See the module. side: maximum pixels of a frame's longer side."""
 
-    def __init__(self, client: Client, *, side: int, threads: int, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        side: int,
+        threads: int,
+        budget: Budget | None = None,
+        device: Device | None = None,
+    ) -> None:
         self._client = client
-        decoder = SegmentDecoder(client.jetstream(), threads=threads, budget=budget or Budget(), service="vlm")
+        decoder = SegmentDecoder(
+            client.jetstream(), threads=threads, budget=budget or Budget(), service="vlm", device=device
+        )
         self._frames = Frames(decoder, side=side)
 
     async def between(

@@ -23,7 +23,8 @@ class Footage:
     def __init__(self, recordings: Store, files: Mapping[str, CameraFiles], settings: VlmSettings) -> None:
         self._recordings = recordings
         self._files = files
-        decoder = SegmentDecoder(None, threads=settings.vlm_threads, budget=settings.budget(), service="vlm")
+        budget, device = settings.budget(), settings.decoding_device()
+        decoder = SegmentDecoder(None, threads=settings.vlm_threads, budget=budget, service="vlm", device=device)
         self._frames = Frames(decoder, side=settings.vlm_size)
 
     async def between(self, camera: str, start: dt.datetime, end: dt.datetime, count: int) -> list[JpegFrame]:
