@@ -27,13 +27,13 @@ from shared.contract import catalog
 from shared.recordings.opening import KEY_FILE
 from shared.runtime import child, lock, problems
 from shared.runtime.errors import TidegateError
+from shared.runtime.private_file import write_private
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import logs, recording_keys
 from tidegate.local import port as ports
-from tidegate.local.encryption import write_private
 from tidegate.local.healing import SEARCH, Healing, Reindexing
 from tidegate.local.problem_monitor import ProblemMonitor
 from tidegate.local.running import Running
