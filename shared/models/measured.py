@@ -26,6 +26,8 @@ from shared.runtime.errors import ModelError, SettingError
 from shared.runtime.private_file import write_private
 
 DEFAULT = "tidegate model use --default"
+# In a data directory.
+FOLDER = "models"
 ACTIVE = "active"
 # From this share of the time on, the detector counts as the bottleneck.
 BUSY = 0.9

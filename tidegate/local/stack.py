@@ -24,6 +24,7 @@ from services.console.settings import ConsoleSettings
 from shared import bus
 from shared.client import registry
 from shared.contract import catalog
+from shared.models import measured
 from shared.recordings.opening import KEY_FILE
 from shared.runtime import child, lock, problems
 from shared.runtime.errors import TidegateError
@@ -225,6 +226,7 @@ class Stack:
         if name == CONSOLE:
             identity["CONSOLE_PORT"] = str(self._console_port)
             identity["CONSOLE_PROBLEMS"] = str(self.data / problems.FILE)
+            identity["CONSOLE_MODELS"] = str((self.data / measured.FOLDER).resolve())
         if name == RECORDER and (keys := recording_keys.used(self.data)):
             identity[KEY_FILE] = keys
         return {**identity, **settings_of(record, self.data, self._grace_s), **self._env.get(name, {})}

@@ -43,4 +43,4 @@ def chosen(data: Path, environ: Mapping[str, str]) -> Chosen:
 
 def folder(data: Path) -> Path:
     """Return the folder of the measured models in a data directory."""
-    return data / "models"
+    return data / measured.FOLDER
