@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from shared import bus
@@ -46,7 +47,7 @@ def measure(folder: Path, name: str, *, rate: float = 8.35, spec: str = "", **fi
         "latency_target_s": 4.0,
         "footage": "camera lobby",
         "added": dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC),
-        "machine": describe(),
+        "machine": msgspec.structs.replace(describe(), load=0.0),
     }
     model = StoredModel(**{**values, **fields})  # type: ignore[arg-type]
     measured.save(folder, model)

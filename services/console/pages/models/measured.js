@@ -24,7 +24,7 @@ export function measured(reply, view) {
   const texts = strings.columns;
   const columns = [
     { head: strings.model }, { head: texts.picture }, { head: texts.rate, number: true }, { head: texts.cameras, number: true },
-    { head: texts.cost, number: true }, { head: texts.target, number: true }, { head: texts.measured }, { head: texts.actions },
+    { head: texts.cost, number: true }, { head: texts.measured }, { head: texts.actions },
   ];
   const models = sorted(reply.models, view);
   return table(strings.measured, columns, models.map((model) => row(model, reply, view)),
@@ -45,14 +45,13 @@ function sorted(models, view) {
 /** @param {Model} model @param {Reply} reply @param {View} view */
 function row(model, reply, view) {
   const { rate, measured: on } = model;
-  if (!rate || !on) return [[h("strong", {}, model.name), warning(model.error)], "–", "–", "–", "–", "–", "–", "–"];
+  if (!rate || !on) return [[h("strong", {}, model.name), warning(model.error)], "–", "–", "–", "–", "–", "–"];
   return [
     name(model, reply),
     picture(model, view),
-    [number(rate.segments_s, 2), note(strings.atFps(number(rate.fps, 2)))],
+    [number(rate.segments_s, 2), note(strings.atFps(number(rate.fps, 2))), note(strings.target(number(rate.latency_target_s)))],
     [number(rate.cameras), note(rate.cameras ? strings.atLoad(percent(rate.load)) : strings.needsReplicas(number(1 / streamsOf(rate))))],
     cost(model, view),
-    `${number(rate.latency_target_s)} s`,
     [new Date(on.time).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" }), note(on.cpu),
       note(strings.cores(number(rate.busy_cores), on.cores)), on.was_busy ? warning(strings.wasBusy) : null],
     actions(model, view),
@@ -65,7 +64,7 @@ function name(model, reply) {
   return [
     h("div", { class: "row" }, h("strong", {}, model.name), model.is_active ? h("span", { class: "tag good" }, strings.active) : null,
       runs ? h("span", { class: "tag" }, strings.runs) : null),
-    h("div", { class: "small muted spec" }, `${model.spec}, ${model.device}`),
+    h("div", { class: "small muted" }, `${model.spec}, ${model.device}`),
     model.warning ? warning(model.warning) : model.is_checked ? null : note(strings.checking),
   ];
 }
@@ -75,7 +74,7 @@ function picture(model, view) {
   if (!model.has_picture) return note(view.seesAll ? strings.noPicture : strings.hiddenPicture);
   const source = url(`models/${encodeURIComponent(model.name)}/picture`, { v: model.measured?.time });
   return h("button", { type: "button", class: "plain sheet", "aria-label": strings.enlarge(model.name), onclick: () => enlarge(model.name, source) },
-    h("img", { src: source, alt: "", loading: "lazy", width: 192, height: 108 }));
+    h("img", { src: source, alt: "", loading: "lazy", width: 144, height: 81 }));
 }
 
 /** @param {string} name @param {string} source */
@@ -94,7 +93,7 @@ function cost(model, view) {
 
 /** @param {Model} model @param {View} view */
 function actions(model, view) {
-  return h("div", { class: "row" },
+  return h("div", { class: "models-actions" },
     h("button", { type: "button", "aria-label": strings.details(model.name), onclick: () => details(model) }, strings.detailsShort),
     view.isAdmin && !model.is_active
       ? h("button", { type: "button", disabled: Boolean(model.warning), "aria-label": `${strings.use}: ${model.name}`, onclick: () => view.use(model.name) }, strings.use)
