@@ -18,8 +18,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from tidegate.models import machine
-from tidegate.models.machine import Machine
+from shared.models import machine
+from shared.models.machine import Machine
 
 FOLDER = Path("bench-output")
 BASELINE = Path(__file__).with_name("baseline.json")

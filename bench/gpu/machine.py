@@ -12,7 +12,7 @@ from types import TracebackType
 
 import msgspec
 
-from tidegate.models import machine as host
+from shared.models import machine as host
 
 SMI = "nvidia-smi"
 NEEDED = ("av", "nats", "open_clip", "torch", "torchvision", "transformers")

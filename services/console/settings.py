@@ -74,6 +74,13 @@ class ConsoleSettings(BusSettings, frozen=True, kw_only=True):
         str,
         Meta(description="file in which 'tidegate up' says which processes of this machine can't work; empty: none"),
     ] = ""
+    console_models: Annotated[
+        str,
+        Meta(
+            description="folder of the detectors that 'tidegate model add' measured, which 'tidegate up' sets; empty: "
+            "none"
+        ),
+    ] = ""
     cost_per_hour: Annotated[float, Meta(ge=0, le=1e6, description="what an hour of a replica costs")] = 0.0
     prometheus_url: Annotated[
         str, Meta(description="where charts of long ranges come from; empty: what the console has seen itself")

@@ -122,4 +122,5 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
             grace_s=self.cv_grace_s,
             latency_target_s=self.cv_latency_target_s,
             replica=self.replica,
+            device=self.cv_device,
         )

@@ -93,4 +93,5 @@ class EmbedSettings(DecodeSettings, frozen=True, kw_only=True):
             grace_s=self.embed_grace_s,
             latency_target_s=self.embed_latency_target_s,
             replica=self.replica,
+            device=self.embed_device,
         )

@@ -9,6 +9,8 @@
 | `torch` | the device of a model of torch |
 | `weights` | finds the embedded weights |
 | `vectors` | the vectors of events |
+| `machine` | a machine, as a measurement records it |
+| `measured` | measured models in a folder, and the active one |
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@
 | `tasks`, `child` | concurrent tasks; child processes that never outlive us |
 | `progress` | reports that long work still runs |
 | `backoff` | delays between tries; no requests to a failing server |
+| `private_file` | a file for its owner alone, written atomically |
 | `lock`, `ports` | a file lock of one process; free TCP ports |
 | `systemd` | the start and the stop, for the service manager |
 | `lazy` | modules that load at their first use |

@@ -49,6 +49,7 @@ class Heartbeat:
         self._counts = counts
         self._in_flight = in_flight
         self._device = device
+        self._device_name = settings.device
         self._occupied_s = 0.0
 
     async def beat(self) -> None:
@@ -103,5 +104,6 @@ class Heartbeat:
             frames_never=self._counts.frames_never,
             backfilled=self._counts.backfilled,
             backfilling_s=self._counts.backfilling_s,
+            device=self._device_name,
         )
         await self._client.publish(names.stats(self._service.name, self._replica), stats.encode(beat))

@@ -29,3 +29,5 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     # How long a drain may take before the rest is handed back.
     grace_s: float = 25.0
     replica: str = "0"
+    # Where the model runs, for heartbeats; empty: not reported.
+    device: str = ""

@@ -28,6 +28,7 @@ PAGES = {
     "find": "main form",
     "ask": "main form",
     "scaling": "main .card",
+    "models": "main table, main .empty",
     "system": "main details, main table",
     "people": "main table",
     "me": "main form",

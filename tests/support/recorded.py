@@ -235,6 +235,7 @@ WORKER_STATS = stats.WorkerStats(
     backfilled=12,
     backfilling_s=13.5,
     reason="no endpoint",
+    device="cpu",
 )
 WORKER_USAGE = usage.WorkerUsage(
     process="k3f9x2",

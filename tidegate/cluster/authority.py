@@ -27,8 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.runtime.errors import SettingError
+from shared.runtime.private_file import write_private
 from tidegate.cluster.certificates import Certificate
-from tidegate.local.encryption import write_private
 
 NAME = "tidegate-ca"
 # A new CA has to be distributed to all its peers, so it lasts.

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from shared.runtime import install
 from shared.runtime.errors import SettingError
+from shared.runtime.private_file import write_private
 from tidegate.cluster.certificates import Certificate, wanted
-from tidegate.local.encryption import write_private
 
 FOLDER = "tls"
 CA, CA_KEY = "ca.crt", "ca.key"

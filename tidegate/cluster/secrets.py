@@ -23,11 +23,11 @@ from shared.contract import catalog, ids
 from shared.contract.rights import identities
 from shared.contract.rights.accounts import Tenant
 from shared.runtime.errors import SettingError
+from shared.runtime.private_file import write_private
 from tidegate.cluster import issuing
 from tidegate.cluster.certificates import wanted
 from tidegate.local import passwords, tenants
 from tidegate.local.cluster import ROUTES, SIZE
-from tidegate.local.encryption import write_private
 
 NAMESPACE = "tidegate"
 ALL = "all"

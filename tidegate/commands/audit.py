@@ -18,6 +18,7 @@ from rich.text import Text
 
 from shared.client.explain import ask, in_force
 from shared.contract.questions.whatif import InForce
+from shared.models import measured
 from shared.runtime.errors import BusError, SettingError
 from tidegate.audit.arrivals import BUDGETS, Arrivals, LoadOverrides, NoArrivals, RateUnknown, from_usage, workload
 from tidegate.audit.candidates import Bases, bases, candidate_in_force
@@ -153,7 +154,7 @@ def audit(data: Path | None, service: str, trace: str | None, since: str, **argu
 
 def _by_active_model(options: AuditOptions, data: Path) -> AuditOptions:
     """Return the options with the rate of the active model, if there is one, as no worker has measured any."""
-    model = store.active(data)
+    model = measured.active(store.folder(data))
     if model is None:
         return options
     load = msgspec.structs.replace(options.load, service_rate=model.service_rate)

@@ -13,6 +13,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from shared.models import measured
 from shared.runtime import install
 from shared.runtime.errors import SettingError
 from tidegate.client.files import written
@@ -180,7 +181,7 @@ def simulate(data: Path | None, policies: tuple[str, ...], every: bool, **argume
 
 def _of_active_model(data: Path) -> float:
     """Return the rate of the active model, and print where it is from. Raise SettingError if there is none."""
-    model = store.active(data)
+    model = measured.active(store.folder(data))
     if model is None:
         raise SettingError(
             "--service-rate is missing: give segments a second, or measure a detector by 'tidegate model add' and "

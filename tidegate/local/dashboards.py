@@ -16,7 +16,7 @@ import yaml
 
 from shared.contract import catalog
 from shared.runtime.pages.monitoring import NAMESPACE
-from tidegate.local.encryption import write_private
+from shared.runtime.private_file import write_private
 
 # The alert for processes that do not answer reads jobs of this form.
 JOB = f"{NAMESPACE}/tidegate-up"

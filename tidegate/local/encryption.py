@@ -29,6 +29,7 @@ from msgspec import Meta
 from shared.contract import names
 from shared.contract.memory import GB
 from shared.runtime.errors import SettingError
+from shared.runtime.private_file import write_private
 from shared.runtime.telemetry import logger
 from tidegate.local import disk
 
@@ -186,25 +187,3 @@ def _read(path: Path) -> str:
         return ""
     except (OSError, UnicodeDecodeError) as e:
         raise SettingError(f"{path} can't be read ({e}): give it back to the user that runs this, mode 0600") from e
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can ever read: atomically, even if the power fails.
-
-    A file that root rewrites stays its owner's, whose services read it.
-    """
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        if os.geteuid() == 0 and path.exists():
-            before = path.lstat()
-            os.fchown(file.fileno(), before.st_uid, before.st_gid)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shared.runtime.errors import SettingError
-from tidegate.local.encryption import write_private
+from shared.runtime.private_file import write_private
 
 # Increment it with each change that an older version can't continue from.
 FORMAT = 1

@@ -13,7 +13,7 @@ from shared.contract import ids
 from shared.contract.rights import identities
 from shared.runtime import install
 from shared.runtime.errors import SettingError
-from tidegate.local.encryption import write_private
+from shared.runtime.private_file import write_private
 
 # bcrypt's minimum: the cost slows guessing, and 192 random bits can't be guessed. The server pays it at each connect.
 COST = 4

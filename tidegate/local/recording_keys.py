@@ -9,7 +9,7 @@ from shared.recordings.opening import KEY_FILE
 from shared.recordings.stores import keys
 from shared.recordings.stores.keys import Keys, Secret
 from shared.runtime.errors import SettingError
-from tidegate.local.encryption import write_private
+from shared.runtime.private_file import write_private
 
 FILE = "recordings.key"
 

@@ -31,9 +31,10 @@ from shared.contract.rights import accounts
 from shared.runtime import child, install
 from shared.runtime.errors import BusError
 from shared.runtime.ports import free_port
+from shared.runtime.private_file import write_private
 from shared.runtime.settings import BusSettings, load
 from tidegate.local import disk, encryption, layout, logs, passwords, tenants
-from tidegate.local.encryption import StoreSettings, write_private
+from tidegate.local.encryption import StoreSettings
 
 # The bytes that streams may reserve. By default the server uses the free space at its start, and if that is less than
 # what was reserved before, it refuses even to lower a limit: `disk` fits the limits instead.

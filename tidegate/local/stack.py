@@ -24,16 +24,17 @@ from services.console.settings import ConsoleSettings
 from shared import bus
 from shared.client import registry
 from shared.contract import catalog
+from shared.models import measured
 from shared.recordings.opening import KEY_FILE
 from shared.runtime import child, lock, problems
 from shared.runtime.errors import TidegateError
+from shared.runtime.private_file import write_private
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import logs, recording_keys
 from tidegate.local import port as ports
-from tidegate.local.encryption import write_private
 from tidegate.local.healing import SEARCH, Healing, Reindexing
 from tidegate.local.problem_monitor import ProblemMonitor
 from tidegate.local.running import Running
@@ -225,6 +226,7 @@ class Stack:
         if name == CONSOLE:
             identity["CONSOLE_PORT"] = str(self._console_port)
             identity["CONSOLE_PROBLEMS"] = str(self.data / problems.FILE)
+            identity["CONSOLE_MODELS"] = str((self.data / measured.FOLDER).resolve())
         if name == RECORDER and (keys := recording_keys.used(self.data)):
             identity[KEY_FILE] = keys
         return {**identity, **settings_of(record, self.data, self._grace_s), **self._env.get(name, {})}

@@ -17,8 +17,8 @@ from shared.contract.rights.identities import ADMIN
 from shared.contract.rights.readers import Reader
 from shared.runtime import lock
 from shared.runtime.errors import SettingError
+from shared.runtime.private_file import write_private
 from tidegate.local import passwords
-from tidegate.local.encryption import write_private
 
 # The file that the server's configuration includes.
 BLOCK = "accounts.conf"

@@ -4,7 +4,6 @@
 |---|---|
 | `capacity` | from rates to a batch, threads, cameras and their cost; pure |
 | `doubts` | what looks wrong with a detector's boxes; pure |
-| `machine` | a machine, as a measurement records it |
 | `footage` | segments to measure on, with what they need to be decoded |
 | `speed` | a detector's rate by batch size, next to its runtime's own |
 | `variants` | the devices, runtimes and precisions by which a detector can run here |
@@ -12,5 +11,5 @@
 | `sheet`, `boxes` | a contact sheet; a detector's objects in frames of footage |
 | `choice` | threads and batch, by their measured rates |
 | `scaling` | the ScaledObject for a rate and a latency target |
-| `store` | measured models in the data directory, and the active one |
+| `store` | the measured models of a data directory: the one that `up` runs |
 """

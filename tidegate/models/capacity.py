@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from services.scaler.demand.parameters import LAG_SHARE
 
 # A replica is planned for this share of its rate; the rest absorbs backlogs and busier minutes.
@@ -20,25 +18,6 @@ LOAD = 0.7
 NEAR = 0.95
 # Decoding must exceed the model's rate by this factor, to keep up under other load.
 AHEAD = 1.1
-# From this share of the time on, the detector counts as the bottleneck.
-BUSY = 0.9
-
-
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """The rate with a backlog. cores: busy ones. busy: share of the time in the detector. decode_s: CPU of a segment's
-    decoding. segment_s: seconds of video in a segment.
-    """
-
-    segments_s: float
-    segment_s: float
-    cores: float
-    busy: float
-    decode_s: float
-
-    @property
-    def bottleneck(self) -> str:
-        """What to change for a higher rate, in words."""
-        return "the detector" if self.busy >= BUSY else "decoding, or the cores that both share"
 
 
 def thread_counts(cores: int) -> list[int]:

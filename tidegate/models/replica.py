@@ -16,8 +16,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from services.cv.detectors import Detector
 from services.cv.looking import objects_in
 from services.cv.settings import CvSettings
+from shared.models.measured import Rate
 from shared.video.decode import Image
-from tidegate.models.capacity import Rate
 from tidegate.models.footage import Footage, Part, pictures
 
 

@@ -27,6 +27,7 @@ from services.console.now.camera_states import MOST_LISTED
 from services.console.now.model import Now, ServiceNow
 from services.console.now.polling import Polling
 from services.console.now.reasons import reason
+from services.console.now.replicas import ReplicaNow
 from services.console.now.series.ring import STEP_S, Ring, Sample
 from services.console.now.services import OneService
 from services.console.web.alike import alike
@@ -120,6 +121,10 @@ class SystemMonitor:
             online=sum(camera.state == "online" for camera in seen),
             cost_per_hour=self._cost_per_hour or None,
         )
+
+    def replicas(self, service: str) -> list[ReplicaNow]:
+        """Return the live replicas of a service."""
+        return self.bus.services[service].fleet.replicas(time.monotonic())
 
     @property
     def is_reached(self) -> bool:

@@ -47,7 +47,12 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplicaNow(msgspec.Struct, frozen=True, kw_only=True):
-    """A replica's last heartbeat, `age_s` seconds ago. busy: share of the last seconds with a message in flight."""
+    """A replica's last heartbeat, `age_s` seconds ago.
+
+    busy: share of the last seconds with a message in flight. device: where its model runs; empty if not reported. rate:
+    messages a second of the last seconds. busy_rate: the same of its seconds with a message in flight since its start;
+    None before its first message. item_ms: of the device, an item; None before the first item.
+    """
 
     replica: str
     state: str
@@ -56,12 +61,16 @@ class ReplicaNow(msgspec.Struct, frozen=True, kw_only=True):
     busy: float
     uptime_s: float
     age_s: float
+    device: str = ""
+    rate: float = 0.0
+    busy_rate: float | None = None
+    item_ms: float | None = None
 
 
 class _Replica:
     def __init__(self, stats: WorkerStats, now: float) -> None:
         self.last, self.at = stats, now
-        self.working = Flow(now)
+        self.working, self.processed = Flow(now), Flow(now)
         # Reported work beyond the elapsed time: heartbeats come a little early or late.
         self.owed_s = 0.0
 
@@ -127,6 +136,10 @@ class Fleet:
                 busy=min(1.0, r.working.per_second(now)),
                 uptime_s=r.last.uptime_s,
                 age_s=round(max(0.0, now - r.at), 3),
+                device=r.last.device,
+                rate=round(r.processed.per_second(now), 3),
+                busy_rate=_ratio(r.last.processed, r.last.working_s),
+                item_ms=_ratio(1000 * r.last.busy_s, r.last.items),
             )
             for name, r in sorted(self._replicas.items())
             if now - r.at <= SILENCE_S
@@ -144,6 +157,7 @@ class Fleet:
         self.wanted.add(now, max(0, stats.frames_wanted - before.frames_wanted))
         self.analysed.add(now, max(0, stats.frames_analysed - before.frames_analysed))
         entry.working.add(now, working_s)
+        entry.processed.add(now, stats.processed - before.processed)
         if lived_s > SILENCE_S:
             entry.owed_s = 0.0
             return
@@ -184,6 +198,11 @@ class Fleet:
         ):
             return f"{replica} was started anew"
         return ""
+
+
+def _ratio(amount: float, of: float) -> float | None:
+    """Return a rounded ratio; None if either is 0."""
+    return round(amount / of, 3) if amount and of else None
 
 
 def _is_other_process(before: WorkerStats, after: WorkerStats) -> bool:

@@ -12,7 +12,7 @@ const ROLES = ["viewer", "operator", "admin"];
 /** Pages in the order of the navigation, and who may use them. @type {Record<string, string>} */
 const PAGES = {
   now: "viewer", cameras: "viewer", review: "viewer", recordings: "viewer", find: "viewer", ask: "viewer", scaling: "viewer",
-  system: "viewer", people: "admin", me: "viewer",
+  models: "viewer", system: "viewer", people: "admin", me: "viewer",
 };
 const HIDDEN = ["me"];
 const POLL_MS = 3000;

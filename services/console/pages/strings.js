@@ -10,6 +10,7 @@ export const strings = {
     find: "Find",
     ask: "Ask",
     scaling: "Scaling",
+    models: "Models",
     system: "System",
     people: "People",
     me: "Me",

@@ -16,6 +16,7 @@ from services.console.cameras import routes as cameras
 from services.console.console import Console
 from services.console.feed import routes as feed
 from services.console.find import routes as find
+from services.console.models import routes as models
 from services.console.now import routes as now
 from services.console.oidc import routes as oidc
 from services.console.people import routes as people
@@ -47,6 +48,7 @@ PAGES: tuple[Any, ...] = (
     find,
     ask,
     scaling,
+    models,
     system,
 )
 # Enough for a picture to search for, or a trace of arrivals.

@@ -10,6 +10,7 @@ from services.console.cameras.state import Cameras
 from services.console.console import Console
 from services.console.feed.hub import Hub
 from services.console.find.state import Find
+from services.console.models.state import ModelsPage
 from services.console.now.state import Now
 from services.console.oidc.provider import Provider
 from services.console.recordings.state import Recordings
@@ -33,6 +34,7 @@ class Pages:
         self.find = Find(console, self.recordings)
         self.ask = Ask(console, self.now)
         self.scaling = Scaling(console)
+        self.models = ModelsPage(console, self.now)
         self.system = System(console, self.video, self.now)
         self.oidc = Provider(console.settings)
 

@@ -23,7 +23,8 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     the device computed. working_s: seconds with at least one message in flight, so processed / working_s is the rate of
     a busy replica. Backfills count only in busy_s and items.
 
-    reason: why a loading worker waits; empty once it works.
+    reason: why a loading worker waits; empty once it works. device: where the model runs, such as cpu; empty if the
+    service does not report it.
 
     wanted_s, work_s: replica seconds of the processed messages by measured costs, with all wanted frames, and with the
     analysed ones; 0 if a service's work is not degradable. frames_wanted, frames_analysed: their frames. frames_never:
@@ -51,6 +52,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     backfilled: Count = 0
     backfilling_s: Seconds = 0.0
     reason: Annotated[str, Meta(max_length=1024)] = ""
+    device: Name = ""
 
 
 def encode(stats: WorkerStats) -> bytes:

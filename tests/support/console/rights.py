@@ -137,6 +137,10 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/whatif"): Row("operator", 200, "whatif"),
     ("GET", "/whatif/{id}"): Row("operator", 404, "whatif/0123", note="those of one's own alone"),
     ("DELETE", "/whatif/{id}"): Row("operator", 404, "whatif/0123"),
+    # ---- models; this console has no folder of measured ones
+    ("GET", "/models"): Row("viewer", 200, "models"),
+    ("GET", "/models/{name}/picture"): Row("viewer", 404, "models/yard/picture", everything=True),
+    ("PUT", "/models/active"): Row("admin", 404, "models/active", body={"name": "yard"}, everything=True),
     # ---- the system
     ("GET", "/streams"): Row("viewer", 200, "streams", everything=True),
     ("GET", "/doctor"): Row("operator", 200, "doctor"),

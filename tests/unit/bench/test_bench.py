@@ -11,7 +11,7 @@ from rich.console import Console
 from bench import record
 from bench.__main__ import NAMES
 from bench.record import Ratio
-from tidegate.models import machine
+from shared.models import machine
 
 
 @pytest.fixture(autouse=True)

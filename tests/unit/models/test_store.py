@@ -8,20 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from services.cv import model_spec
+from shared.models import measured
+from shared.models.machine import describe
+from shared.models.measured import Rate, StoredModel
 from shared.runtime.errors import SettingError
 from tidegate.models import store
-from tidegate.models.capacity import Rate
-from tidegate.models.machine import describe
-from tidegate.models.store import Chosen, StoredModel
+from tidegate.models.store import Chosen
 
 
 def stored(name: str, spec: str) -> StoredModel:
+    paths = model_spec.paths(spec)
     rate = Rate(segments_s=5.314, segment_s=1.0, cores=1.2, busy=0.95, decode_s=0.04)
     return StoredModel(
         name=name,
         spec=spec,
         settings={"CV_MODEL": spec, "CV_BATCH_SIZE": "4"},
-        fingerprint=store.fingerprint(spec),
+        files=[str(path) for path in paths],
+        fingerprint=measured.fingerprint(paths),
         service_rate=5.31,
         rate=rate,
         fps=5.0,
@@ -44,35 +48,35 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_model_is_read_as_it_was_stored_and_is_private(tmp_path: Path, file: Path) -> None:
     model = stored("yard", str(file))
-    path = store.save(tmp_path, model)
-    assert store.find(tmp_path, "yard") == model and store.stored(tmp_path) == [model]
+    path = measured.save(store.folder(tmp_path), model)
+    assert measured.find(store.folder(tmp_path), "yard") == model and measured.stored(store.folder(tmp_path)) == [model]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 def test_the_active_model_is_chosen_unless_the_environment_names_another(tmp_path: Path, file: Path) -> None:
     assert store.chosen(tmp_path, {}) == Chosen({})
-    store.save(tmp_path, stored("yard", str(file)))
-    store.use(tmp_path, "yard")
+    measured.save(store.folder(tmp_path), stored("yard", str(file)))
+    measured.use(store.folder(tmp_path), "yard")
     chosen = store.chosen(tmp_path, {"CV_BATCH_SIZE": "2"})
     assert chosen.settings == {"CV_MODEL": str(file)}
     assert "use --default" in chosen.sentence and not chosen.warning
     own = store.chosen(tmp_path, {"CV_MODEL": "/other.onnx"})
     assert own.settings == {} and "yard is not used" in own.sentence
-    store.use(tmp_path, None)
+    measured.use(store.folder(tmp_path), None)
     assert store.chosen(tmp_path, {}) == Chosen({})
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 def test_a_changed_file_is_a_warning_with_the_remedy(tmp_path: Path, file: Path, suffix: str) -> None:
-    store.save(tmp_path, stored("yard", str(file)))
-    store.use(tmp_path, "yard")
+    measured.save(store.folder(tmp_path), stored("yard", str(file)))
+    measured.use(store.folder(tmp_path), "yard")
     file.with_suffix(suffix).write_bytes(b"other")
     assert f"'tidegate model add {file} --name yard'" in store.chosen(tmp_path, {}).warning
 
 
 def test_a_missing_file_is_an_error_with_the_remedy(tmp_path: Path, file: Path) -> None:
-    store.save(tmp_path, stored("yard", str(file)))
-    store.use(tmp_path, "yard")
+    measured.save(store.folder(tmp_path), stored("yard", str(file)))
+    measured.use(store.folder(tmp_path), "yard")
     file.unlink()
     with pytest.raises(SettingError, match=r"is missing: put it back.*use --default"):
         store.chosen(tmp_path, {})
@@ -81,17 +85,17 @@ def test_a_missing_file_is_an_error_with_the_remedy(tmp_path: Path, file: Path) 
 
 def test_a_wrong_name_or_a_damaged_file_is_an_error(tmp_path: Path, file: Path) -> None:
     with pytest.raises(SettingError, match="there is none yet"):
-        store.use(tmp_path, "yard")
-    store.save(tmp_path, stored("yard", str(file)))
+        measured.use(store.folder(tmp_path), "yard")
+    measured.save(store.folder(tmp_path), stored("yard", str(file)))
     with pytest.raises(SettingError, match="there are yard"):
-        store.find(tmp_path, "gate")
+        measured.find(store.folder(tmp_path), "gate")
     with pytest.raises(SettingError, match="can't be used"):
-        store.find(tmp_path, "../yard")
-    store.use(tmp_path, "yard")
+        measured.find(store.folder(tmp_path), "../yard")
+    measured.use(store.folder(tmp_path), "yard")
     (store.folder(tmp_path) / "yard.json").write_text("{")
     with pytest.raises(SettingError, match="use --default"):
-        store.active(tmp_path)
+        measured.active(store.folder(tmp_path))
 
 
 def test_a_model_by_name_has_no_fingerprint() -> None:
-    assert store.fingerprint("openvino:ssd_mobilenet_v2_coco") == ""
+    assert measured.fingerprint(model_spec.paths("openvino:ssd_mobilenet_v2_coco")) == ""

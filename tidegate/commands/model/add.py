@@ -17,6 +17,9 @@ from services.cv.detectors.exports.detector import ExportedDetector
 from services.cv.service import SCORE_FLOOR
 from services.cv.settings import CvSettings
 from shared.contract.names import check_token
+from shared.models import measured
+from shared.models.machine import Machine, describe
+from shared.models.measured import Rate, StoredModel
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import value_of
 from shared.video.pictures import jpeg
@@ -29,12 +32,9 @@ from tidegate.commands.options import COUNT, FILE, FOLDER, OVER_ZERO, SECONDS, N
 from tidegate.local.running import default_data, prepare
 from tidegate.models import capacity, replica, speed, store
 from tidegate.models.boxes import analysed, page
-from tidegate.models.capacity import Rate
 from tidegate.models.choice import Choice, choose
 from tidegate.models.doubts import doubts, moving
 from tidegate.models.footage import Footage
-from tidegate.models.machine import Machine, describe
-from tidegate.models.store import StoredModel
 from tidegate.view.inert import echo, one_line
 from tidegate.view.waiting import telling
 
@@ -152,8 +152,9 @@ def add(data: Path | None, video: Path | None, camera: str | None, out: Path | N
         check_token(request.name, "--name")
     model_spec.check(request.spec, request.device, request.runtime, request.precision)
     home = prepare(data or default_data())
-    store.prepare(home)
-    folder = files.folder(out, "--out") if out else store.folder(home)
+    models = store.folder(home)
+    measured.prepare(models)
+    folder = files.folder(out, "--out") if out else models
     with telling() as tell:
         tell(f"loading {request.spec}")
         detector = request.load(request.threads or 1)
@@ -167,7 +168,7 @@ def add(data: Path | None, video: Path | None, camera: str | None, out: Path | N
     model = _stored(request, name, choice, rate, footage, machine)
     for row in (*_capacity(request, choice, model), *_files(request, choice, model, folder)):
         _line(*row)
-    store.save(home, model)
+    measured.save(models, model)
     _line("next", f"tidegate model use {name}")
 
 
@@ -227,11 +228,14 @@ def _measured(request: Request, footage: Footage) -> tuple[Choice, Rate]:
 
 def _stored(request: Request, name: str, choice: Choice, rate: Rate, footage: Footage, machine: Machine) -> StoredModel:
     rounded = float(capacity.rounded(rate.segments_s))
+    paths = model_spec.paths(request.spec)
     return StoredModel(
         name=name,
         spec=request.spec,
         settings=request.settings(choice.batch, choice.threads),
-        fingerprint=store.fingerprint(request.spec),
+        detector=choice.detector.name,
+        files=[str(path) for path in paths],
+        fingerprint=measured.fingerprint(paths),
         service_rate=rounded,
         rate=rate,
         fps=request.fps,

@@ -11,6 +11,7 @@ import msgspec
 from services.cv import detectors, model_spec
 from services.cv.service import SCORE_FLOOR
 from services.cv.settings import CvSettings
+from shared.models.machine import Machine, describe
 from shared.runtime.errors import SettingError
 from tidegate.commands.model import footage
 from tidegate.commands.model.loading import device_options
@@ -18,7 +19,6 @@ from tidegate.commands.options import COUNT, FILE, OVER_ZERO
 from tidegate.commands.simulate import TABLE_WIDTH
 from tidegate.models import speed
 from tidegate.models.footage import Footage, pictures
-from tidegate.models.machine import Machine, describe
 from tidegate.models.speed import Pace, Speed
 from tidegate.models.variants import Variant, unusable, variants
 from tidegate.view import records

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from shared.models import measured
 from tidegate.commands.options import data_option, screen
 from tidegate.local.running import default_data
 from tidegate.models import store
@@ -21,8 +22,9 @@ _FIELDS = ("name", "", *map(records.Right, ("segments/s", "cameras", "fps")), "m
 def list_models(data: Path | None, as_json: bool) -> None:
     """List the models that 'tidegate model add' has measured."""
     home = data or default_data()
-    active = store.active_name(home)
-    found = store.stored(home)
+    folder = store.folder(home)
+    active = measured.active_name(folder)
+    found = measured.stored(folder)
     if as_json:
         for model in found:
             echo_json({"active": model.name == active, "model": model})

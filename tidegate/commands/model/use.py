@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from shared.models import measured
 from shared.runtime.errors import SettingError
 from shared.runtime.settings import value_of
 from tidegate.commands.options import data_option
@@ -30,12 +31,12 @@ def use(data: Path | None, name: str | None, is_default: bool) -> None:
     """
     if (name is None) != is_default:
         raise SettingError("give the name of a model, or --default")
-    home = data or default_data()
+    folder = store.folder(data or default_data())
     if name:
-        changed = store.find(home, name).changed
+        changed = measured.find(folder, name).changed
         if changed:
             raise SettingError(changed)
-    store.use(home, name)
+    measured.use(folder, name)
     echo(f"active: {name or 'the default'}; 'tidegate up' takes it at its next start")
     if own := value_of("CV_MODEL", os.environ):
         echo(f"CV_MODEL={own} is set here, and has priority")

@@ -1,0 +1,93 @@
+/** The texts of the page Models. */
+
+import { count } from "../parts/format.js";
+
+export const strings = {
+  title: "Models",
+  running: "Running now",
+  runningHelp: "As the replicas of cv report it. Frames and segments are averages since each started.",
+  runningNone: "No replica of cv runs now. At rest there is none: one starts when video arrives.",
+  runningHidden: "Replicas work for all cameras, and you can see only some of them: ask an admin for access.",
+  replica: "Replica",
+  model: "Model",
+  device: "Device",
+  perFrame: "Time a frame",
+  rateNow: "Segments/s now",
+  rateBusy: "When busy",
+  state: "State",
+  /** @type {Record<string, string>} */
+  states: { loading: "loading", ready: "ready", draining: "draining" },
+  unknown: "unknown",
+  ms: (/** @type {string} */ n) => `${n} ms`,
+  measured: "Measured models",
+  measuredHelp: "What a replica of each does on the machine that measured it.",
+  choices: {
+    price: "Price of a replica-hour",
+    priceHint: "This browser remembers it.",
+    sort: "Sorted by",
+    /** @type {Record<string, string>} */
+    by: { cost: "cost of a camera", rate: "segments/s", name: "name" },
+  },
+  columns: {
+    picture: "Boxes",
+    rate: "Segments/s a replica",
+    cameras: "Cameras a replica",
+    cost: "Cost a camera-day",
+    measured: "Measured",
+    actions: "Actions",
+  },
+  atFps: (/** @type {string} */ fps) => `at ${fps} frames/s`,
+  target: (/** @type {string} */ s) => `latency target ${s} s`,
+  atLoad: (/** @type {string} */ load) => `at ${load} load`,
+  needsReplicas: (/** @type {string} */ n) => `one needs ${n} replicas`,
+  cores: (/** @type {string} */ busy, /** @type {number} */ all) => `${busy} of ${count(all, "core")} busy`,
+  limitedBy: (/** @type {string} */ what) => `Limited by ${what}.`,
+  footage: (/** @type {string} */ what) => `Measured on ${what}.`,
+  wasBusy: "The machine was busy: measure again when it is idle.",
+  checking: "Its files are being compared with those that were measured …",
+  active: "active",
+  runs: "runs",
+  noPrice: "type a price",
+  use: "Use at next start",
+  useDefault: "Back to the default",
+  askUse: (/** @type {string} */ name) =>
+    `Use ${name} at the next start of tidegate up? What runs now goes on until then. CV_MODEL in its environment has priority.`,
+  askDefault: "Go back to the default detector at the next start of tidegate up? What runs now goes on until then.",
+  used: (/** @type {string} */ name) => `${name} is active from the next start of tidegate up.`,
+  usedDefault: "The default detector is active from the next start of tidegate up.",
+  nextStart: (/** @type {string} */ name, /** @type {string} */ running) =>
+    `${name} is the active model, and runs from the next start of tidegate up. Now ${running} runs. If it stays so, CV_MODEL is set.`,
+  activeDefault: "The default detector is active: tidegate up runs it unless CV_MODEL is set.",
+  activeGone: (/** @type {string} */ name) =>
+    `The active model ${name} is not stored any more, and tidegate up will refuse to start: go back to the default, or measure it again.`,
+  needsAdmin: "Choosing a model needs the role admin.",
+  details: (/** @type {string} */ name) => `${name}: settings and ScaledObject`,
+  detailsShort: "Settings",
+  settings: "Settings of cv, as an environment file",
+  scaledObject: "ScaledObject",
+  noScaledObject: "It was written elsewhere, by --out.",
+  apply: "kubectl apply -f, or tidegate up --scaled-object.",
+  copy: "Copy",
+  close: "Close",
+  copyOf: (/** @type {string} */ what, /** @type {string} */ name) => `Copy: ${what} of ${name}`,
+  picture: (/** @type {string} */ name) => `Frames with the boxes of ${name}`,
+  enlarge: (/** @type {string} */ name) => `Enlarge: boxes of ${name}`,
+  noPicture: "none here",
+  hiddenPicture: "for people who see all cameras",
+  more: (/** @type {number} */ n) => `And ${count(n, "model")} more.`,
+  commands: {
+    title: "Commands",
+    help: "Measuring needs the cores of the machine, so it is a command. Run it where video is analysed, when nothing else runs there.",
+    add: "Measure a file, and store it",
+    use: "Run it from the next start",
+    back: "Go back to the default",
+    bench: "Compare files by speed alone",
+  },
+  empty: {
+    title: "No model is measured yet.",
+    help: "The first command below measures a detector on this machine in about a minute. Then its boxes, its cameras a replica and its cost are here.",
+    noFolder:
+      "This console has no folder of measured models. tidegate up gives its own to the console. Elsewhere, such as in a cluster, run " +
+      "the first command below on a machine like the replicas' ones. Put the settings that it writes into the Deployment of cv, and apply its ScaledObject.",
+  },
+};
