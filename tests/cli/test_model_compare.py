@@ -51,6 +51,7 @@ def test_a_report_has_the_known_differences(pair: tuple[str, str], video: str, t
     assert table["medium"] == table["all"] and table["small"][:4] == table["large"][:4] == ["0"] * 4
     assert lines["other class"] == f"{n} x blue of A is red of B"
     assert f"both find {n} of {4 * FRAMES} objects in {n} frames (25%)" in lines["result"]
+    assert lines["result"].endswith(f"{n} have one box and two classes")
     assert f"only A finds {n}, of which B scores {n} under its minimum" in lines["result"]
     assert lines["frame 1"].endswith("only A: red 0.50; only B: blue 0.55; blue 0.60 of A is red 0.70 of B")
     assert f"tidegate model add {pair[1]}" in lines["next"] and "model use --default" in lines["next"]
@@ -61,6 +62,7 @@ def test_a_report_has_the_known_differences(pair: tuple[str, str], video: str, t
     assert pictures.read(sheet.read_bytes()).shape == (760, 1920, 3)
 
 
+@pytest.mark.slow
 def test_a_program_reads_the_same_and_the_reverse_is_its_mirror(
     pair: tuple[str, str], video: str, tmp_path: Path
 ) -> None:
@@ -73,7 +75,8 @@ def test_a_program_reads_the_same_and_the_reverse_is_its_mirror(
     assert (one["under_a"], one["under_b"]) == (other["under_b"], other["under_a"]) == (FRAMES, 0)
     assert one["confusions"] == [["blue", "red", FRAMES]] and other["confusions"] == [["red", "blue", FRAMES]]
     assert one["a"]["candidate"]["spec"] == pair[0] and one["a"]["ms"] > 0 and one["segments"] == 3
-    assert len(one["worst"]) == 3 and Path(one["pictures"]).is_file()
+    # The differences never move: one frame shows them all.
+    assert len(one["worst"]) == 1 and Path(one["pictures"]).is_file()
 
 
 def test_the_settings_of_one_side_and_of_both_are_used(pair: tuple[str, str], video: str, tmp_path: Path) -> None:
@@ -97,6 +100,7 @@ def test_detectors_that_agree_are_named_so_and_have_no_pictures(
     assert not (tmp_path / "models" / "compare-a-a.jpg").exists()
 
 
+@pytest.mark.slow
 def test_class_lists_that_differ_are_named_and_joined_by_an_alias(
     pair: tuple[str, str], video: str, tmp_path: Path
 ) -> None:
@@ -131,7 +135,7 @@ async def test_stored_video_of_several_cameras_is_compared(
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["segments"] == 6 and report["footage"] == "camera lobby; camera gate"
-    assert {frame["camera"] for frame in report["worst"]} == {"lobby", "gate"}
+    assert sorted(frame["camera"] for frame in report["worst"]) == ["gate", "lobby"]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,18 @@ class FrameAgreement(NamedTuple):
         single = sum(sorted(o.score for o in (*self.only_a, *self.only_b)))
         return single + sum(sorted((pair.a.score + pair.b.score) / 2 for pair in self.other_class))
 
+    def repeats(self, other: FrameAgreement) -> bool:
+        """Return whether `other` has each difference of this frame, too: the same side, class and place."""
+        return all(
+            any(o.label == shown.label and iou(o.box, shown.box) >= LEAST_IOU for shown in theirs)
+            for ours, theirs in zip(self._sides(), other._sides(), strict=True)
+            for o in ours
+        )
+
+    def _sides(self) -> tuple[list[DetectedObject], ...]:
+        """Return the objects that differ: of A alone, of B alone, and of pairs of two classes A's and B's."""
+        return (self.only_a, self.only_b, [p.a for p in self.other_class], [p.b for p in self.other_class])
+
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
     """Objects by agreement. iou: mean of agreed pairs. score_change: mean of B's score less A's. None: no pair.

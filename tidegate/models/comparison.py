@@ -155,13 +155,17 @@ class Comparison:
         return found
 
     def _rank(self, part: Part, offsets: list[float], frames: list[FrameAgreement]) -> None:
-        """Store the segment's worst frame if it is among the worst: consecutive frames would show the same."""
+        """Store the segment's worst frame if it is among the worst, and shows more than another one of the camera."""
         n = max(range(len(frames)), key=lambda n: frames[n].disagreement)
-        worth = frames[n].disagreement
+        worth, camera = frames[n].disagreement, part.segment.camera
         if not worth or (len(self.worst) == COUNT and worth <= self.worst[-1].agreement.disagreement):
             return
+        if any(frames[n].repeats(found.agreement) for found in self.worst if found.camera == camera):
+            return
+        # What it repeats and exceeds makes room for others.
+        self.worst = [w for w in self.worst if w.camera != camera or not w.agreement.repeats(frames[n])]
         (picture,) = part.decoded_at([offsets[n]], within=PLACE).pictures
         when = part.segment.start + dt.timedelta(seconds=offsets[n])
-        self.worst.append(Worst(part.segment.camera, when, picture.pixels, frames[n]))
+        self.worst.append(Worst(camera, when, picture.pixels, frames[n]))
         self.worst.sort(key=lambda found: -found.agreement.disagreement)
         del self.worst[COUNT:]

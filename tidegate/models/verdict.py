@@ -1,7 +1,7 @@
 """The result of a comparison of two detectors, in numbers and in words. Pure.
 
 Example:
-    verdict = judge(comparison, a, b, "camera lobby")
+    verdict = judge(comparison, a, b, "camera lobby", describe())
     verdict.conclusion, verdict.warnings
 """
 
@@ -16,9 +16,12 @@ from shared.contract.events import DetectedObject
 from tidegate.models.agreement import Count
 from tidegate.models.candidate import Candidate
 from tidegate.models.comparison import SLOW, Comparison, Side, Worst
+from tidegate.models.machine import Machine
 
 # Fewer objects than this show little.
 ENOUGH = 30
+# The load of other processes, as a share of the cores, above which times are too high.
+_IDLE = 0.5
 # The labels that a sentence lists.
 _SOME = 8
 
@@ -80,6 +83,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     conclusion: str
     warnings: list[str]
     worst: list[Difference]
+    machine: Machine
     pictures: str = ""
 
     @property
@@ -87,11 +91,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         """The time of each, in words."""
         if not self.a.ms or not self.b.ms:
             return "not measured"
-        return f"A {self.a.ms:.1f} ms a picture, B {self.b.ms:.1f}: B takes {self.b.ms / self.a.ms:.2f} of A's time"
+        busy = self.machine.load > _IDLE * self.machine.cores
+        load = f"; the machine was busy (load {self.machine.load:g} on {self.machine.cores} cores)" if busy else ""
+        share = self.b.ms / self.a.ms
+        return f"A {self.a.ms:.1f} ms a picture, B {self.b.ms:.1f}: B takes {share:.2f} of A's time{load}"
 
 
-def judge(comparison: Comparison, a: Candidate, b: Candidate, footage: str) -> Verdict:
-    """Return the result so far. footage: its source, in words."""
+def judge(comparison: Comparison, a: Candidate, b: Candidate, footage: str, machine: Machine) -> Verdict:
+    """Return the result so far. footage: its source, in words. machine: as it was before."""
     tally, classes = comparison.tally, comparison.classes
     return Verdict(
         a=_compared(a, comparison.a),
@@ -112,6 +119,7 @@ def judge(comparison: Comparison, a: Candidate, b: Candidate, footage: str) -> V
         conclusion=conclusion(tally.total, tally.frames, tally.under_a, tally.under_b),
         warnings=list(_warnings(comparison, a, b)),
         worst=[_difference(found) for found in comparison.worst],
+        machine=machine,
     )
 
 
@@ -126,7 +134,8 @@ def conclusion(total: Count, frames: int, under_a: int, under_b: int) -> str:
     for side, other, count, under in (("A", "B", total.only_a, under_a), ("B", "A", total.only_b, under_b)):
         detail = f", of which {other} scores {under} under its minimum" if under else ""
         parts.append(f"only {side} finds {count}{detail}")
-    parts.append(f"{total.other_class} have another class")
+    if total.other_class:
+        parts.append(f"{total.other_class} have one box and two classes")
     return "; ".join(parts)
 
 

@@ -131,6 +131,20 @@ def test_disagreement_is_zero_exactly_without_a_difference(a: list[DetectedObjec
     assert (frame.disagreement == 0) == (not frame.only_a and not frame.only_b and not frame.other_class)
 
 
+@given(OBJECTS, OBJECTS, OBJECTS)
+def test_a_frame_repeats_itself_and_one_that_has_its_differences(
+    a: list[DetectedObject], b: list[DetectedObject], more: list[DetectedObject]
+) -> None:
+    frame = compared(a, b)
+    assert frame.repeats(frame)
+    longer = frame._replace(only_a=[*frame.only_a, *more])
+    assert frame.repeats(longer)
+    assert longer.repeats(frame) == all(
+        any(o.label == other.label and agreement.iou(o.box, other.box) >= LEAST_IOU for other in frame.only_a)
+        for o in more
+    )
+
+
 @given(boxes(), boxes())
 def test_an_iou_is_a_share_and_symmetric(a: Box, b: Box) -> None:
     assert 0 <= agreement.iou(a, b) == agreement.iou(b, a) <= 1 + 1e-9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tidegate.models.candidate import Candidate
 from tidegate.models.comparison import Comparison, Side
 from tidegate.models.differences import differences
 from tidegate.models.footage import Footage
+from tidegate.models.machine import describe
 from tidegate.models.verdict import Compared, Verdict
 from tidegate.view import records
 from tidegate.view.inert import echo, echo_json, one_line
@@ -149,13 +151,13 @@ def compare(data: Path | None, a: str, b: str, out: Path | None, as_json: bool, 
     home = prepare(data or default_data())
     store.prepare(home)
     folder = files.folder(out, "--out") if out else store.folder(home)
-    found = request.candidates(home, a, b)
+    found, machine = request.candidates(home, a, b), describe()
     with telling() as tell:
         comparison = request.comparison(*found, tell)
         source, error = _run(data, request, comparison, tell)
     if not comparison.tally.frames:
         raise error or TidegateError(_nothing(request, comparison))
-    result = verdict.judge(comparison, *found, source)
+    result = verdict.judge(comparison, *found, source, machine)
     result = msgspec.structs.replace(result, pictures=_draw(folder, comparison, found))
     echo_json(result) if as_json else _print(result, comparison)
     if error:
@@ -172,12 +174,13 @@ def _run(data: Path | None, request: Request, comparison: Comparison, tell: Tell
             comparison.add(part)
         return "; ".join(found.source for found in parts), None
     cameras = f"cameras {', '.join(request.cameras)}" if request.cameras else "all cameras"
-    source = f"{cameras}, live for {request.live:g} s"
+    began, error = time.monotonic(), None
     try:
         with_admin(data, _live(request, comparison, tell))
     except TidegateError as e:
-        return f"{source}, until the server was lost", e
-    return source, None
+        error = e
+    passed = min(request.live, time.monotonic() - began)
+    return f"{cameras}, live for {passed:.0f} s{' until an error' if error else ''}", error
 
 
 def _stored(data: Path | None, request: Request, tell: Tell) -> Iterator[Footage]:
