@@ -16,11 +16,12 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from shared.bus.pull import Puller
 from shared.contract import names, segment
@@ -105,15 +106,13 @@ async def _consumer(js: JetStreamContext, cameras: Sequence[str]) -> AsyncIterat
         filter_subjects=[names.media(camera) for camera in cameras] or [names.media("*")],
         headers_only=True,
         inactive_threshold=INACTIVE_S,
-        mem_storage=True,
-        num_replicas=1,
     )
     await js.add_consumer(names.MEDIA, config)
     try:
         yield name
     finally:
         # A server that is away removes it by itself.
-        with contextlib.suppress(NotFoundError, TimeoutError):
+        with contextlib.suppress(APIError, nats.errors.Error, TimeoutError):
             await js.delete_consumer(names.MEDIA, name)
 
 

@@ -27,7 +27,12 @@ from tidegate.models import store
 # The settings of cv that change what a detector finds, or how fast.
 SETTINGS = ("CV_MODEL_FORMAT", "CV_DEVICE", "CV_RUNTIME", "CV_PRECISION", "CV_MIN_SCORE", "CV_INFER_THREADS")
 # Those that `tidegate model add` has as options.
-_OPTIONS = {"CV_MODEL_FORMAT": "--format", "CV_DEVICE": "--device", "CV_MIN_SCORE": "--min-score"}
+_OPTIONS = {
+    "CV_MODEL_FORMAT": "--format",
+    "CV_DEVICE": "--device",
+    "CV_MIN_SCORE": "--min-score",
+    "CV_INFER_THREADS": "--threads",
+}
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from shared.contract import names
 from shared.contract.segment import to_headers
 from shared.runtime.tasks import end
 from shared.video.decode import Image
+from tests.support.processes.command_line import tidegate_on
 from tests.support.processes.cv_worker import Nothing, detecting, segment_head
 from tests.support.processes.service import settled
 from tests.support.video import footage
@@ -183,4 +184,26 @@ async def test_ctrl_c_prints_the_result_so_far_and_removes_the_consumer(
     report = json.loads(out)
     assert report["segments"] == 3 and report["total"]["agreed"] == 15
     assert report["footage"].startswith("all cameras, live for ") and b"the result so far" in err
+    assert not await comparing_consumers(admin)
+
+
+async def test_a_comparison_goes_on_after_a_restart_of_the_server(
+    server: NatsServer, admin: Client, tmp_path: Path
+) -> None:
+    first, *rest = seconds_of(3, tmp_path)
+    async with following(admin) as comparison:
+        await publish(admin, [first], "lobby")
+        await until(lambda: comparison.segments == 1)
+        await server.restart()
+        await until(lambda: admin.is_connected)
+        await publish(admin, rest, "lobby")
+        await until(lambda: comparison.segments == 3)
+    assert not comparison.skipped
+
+
+async def test_a_camera_without_video_is_named(server: NatsServer, admin: Client, tmp_path: Path) -> None:
+    command = ("model", "compare", *detectors(tmp_path), "--live", "0.2", "--camera", "gate", "--data", str(tmp_path))
+    done = await tidegate_on(server, *command, cwd=tmp_path)
+    assert done.returncode == 1 and "there is no camera 'gate'" in done.stderr
+    assert "no segment arrived in 0.2 s: 'tidegate camera list'" in done.stderr
     assert not await comparing_consumers(admin)

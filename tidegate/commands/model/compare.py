@@ -36,7 +36,7 @@ from tidegate.view.inert import echo, echo_json, one_line
 from tidegate.view.screen import Screen
 from tidegate.view.waiting import Tell, telling
 
-_FIELDS = ("", *map(records.Right, ("both", "only A", "only B", "other class", "mean IoU", "score of B")))
+_FIELDS = ("objects", *map(records.Right, ("both", "only A", "only B", "other class", "mean IoU", "score of B")))
 # Classes of a table; --json has all of them.
 _MOST_ROWS = 12
 
@@ -167,12 +167,13 @@ def compare(data: Path | None, a: str, b: str, out: Path | None, as_json: bool, 
 def _run(data: Path | None, request: Request, comparison: Comparison, tell: Tell) -> tuple[str, TidegateError | None]:
     """Compare on the chosen video. Return (its source in words, what ended a live comparison early)."""
     if request.live is None:
-        parts = list(_stored(data, request, tell))
-        total = sum(len(found.parts) for found in parts)
-        for n, part in enumerate(part for found in parts for part in found.parts):
-            tell(f"segment {n + 1} of {total}")
-            comparison.add(part)
-        return "; ".join(found.source for found in parts), None
+        read = []
+        for found in _stored(data, request, tell):
+            for n, part in enumerate(found.parts, 1):
+                tell(f"{found.source}: segment {n} of {len(found.parts)}")
+                comparison.add(part)
+            read.append(found.source)
+        return "; ".join(read), None
     cameras = f"cameras {', '.join(request.cameras)}" if request.cameras else "all cameras"
     began, error = time.monotonic(), None
     try:
@@ -184,6 +185,7 @@ def _run(data: Path | None, request: Request, comparison: Comparison, tell: Tell
 
 
 def _stored(data: Path | None, request: Request, tell: Tell) -> Iterator[Footage]:
+    """Yield the video of one source at a time: a camera's may be 64 MB."""
     for camera in request.cameras:
         tell(f"reading the last segments of {camera}")
         yield sources.of_camera(data, camera)
