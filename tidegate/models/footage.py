@@ -7,7 +7,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from services.cv.detectors import Detector
@@ -29,6 +29,10 @@ class Part(NamedTuple):
     def decoded(self, *, fps: float, size: tuple[int, int] | None, within: tuple[int, int] | None) -> Decoded:
         """Return its pictures as `shared.video.decode` does. Raises BadSegment and OverBudget."""
         return decode(self.payload, before=self.before, fps=fps, size=size, within=within, frames=self.segment.frames)
+
+    def decoded_at(self, at: Sequence[float], *, within: tuple[int, int] | None) -> Decoded:
+        """Return the pictures nearest to the offsets `at`, in seconds. Raises BadSegment and OverBudget."""
+        return decode(self.payload, before=self.before, at=at, within=within, frames=self.segment.frames)
 
 
 class Footage(NamedTuple):

@@ -8,6 +8,7 @@
 | `show` | how a file is used |
 | `bench` | detectors by their speed |
 | `add` | a detector's capacity, its ScaledObject, and its place among those of `up` |
+| `compare` | where two detectors differ, on the same frames |
 | `list`, `use` | the measured models, and the active one |
 """
 
@@ -17,6 +18,7 @@ import click
 
 from tidegate.commands.model.add import add
 from tidegate.commands.model.bench import bench
+from tidegate.commands.model.compare import compare
 from tidegate.commands.model.list import list_models
 from tidegate.commands.model.new import new
 from tidegate.commands.model.prepare import prepare
@@ -34,6 +36,7 @@ def model() -> None:
     For a GPU, once:        tidegate model prepare yolo11n.onnx --device tensorrt
     Its speed:              tidegate model bench yolo11n.onnx openvino:ssd_mobilenet_v2_coco
     Its capacity:           tidegate model add yolo11n.onnx --price 0.4
+    How it differs:         tidegate model compare openvino:ssd_mobilenet_v2_coco yolo11n --camera lobby
     Run it:                 tidegate model use yolo11n && tidegate up
     Go back:                tidegate model use --default
     Code of your own:       tidegate model new my_detector
@@ -45,5 +48,6 @@ model.add_command(prepare)
 model.add_command(show)
 model.add_command(bench)
 model.add_command(add)
+model.add_command(compare)
 model.add_command(list_models)
 model.add_command(use)
