@@ -89,7 +89,7 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def missing(self) -> str:
         """The first of its files that is missing, as a sentence; empty if none is."""
-        absent = next((path for path in self.files if not Path(path).exists()), "")
+        absent = next((path for path in self.files if not _is_there(path)), "")
         return absent and (
             f"model {self.name} needs {absent}, which is missing: put it back, or go back to the default by '{DEFAULT}'"
         )
@@ -108,6 +108,14 @@ class StoredModel(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.spec} has changed since it was measured as {self.name}: measure it again by "
             f"'tidegate model add {self.spec} --name {self.name}', or go back by '{DEFAULT}'"
         )
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path exists, as far as this user may look."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def fingerprint(paths: Iterable[str | Path]) -> str:

@@ -1,7 +1,7 @@
 """A file for its owner alone, such as a password, written atomically.
 
 Example:
-    write_private(data / "active", "yard\n")
+    write_private(data / "active", "yard")
 """
 
 from __future__ import annotations

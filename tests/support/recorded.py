@@ -509,7 +509,7 @@ SECOND_PASSES_BYTES = (
 WORKER_STATS_BYTES = (
     b'{"service":"cv","replica":"cv-0","pid":17,"state":"draining","model":"ssd","uptime_s":1.5,"held":2,"processe'
     b'd":3,"failed":4,"items":5,"busy_s":6.5,"working_s":7.5,"wanted_s":8.5,"work_s":9.5,"frames_wanted":10,"frame'
-    b's_looked":11,"frames_never":14,"backfilled":12,"backfilling_s":13.5,"reason":"no endpoint"}'
+    b's_looked":11,"frames_never":14,"backfilled":12,"backfilling_s":13.5,"reason":"no endpoint","device":"cpu"}'
 )
 WORKER_USAGE_BYTES = (
     b'{"process":"k3f9x2","n":4,"since":1796000000,"until":1796000600,"is_last":true,"arrivals":{"cv":{"29933333":'

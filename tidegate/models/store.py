@@ -1,7 +1,8 @@
 """The measured models of a data directory: the one that `tidegate up` runs, and how.
 
-measured.use(folder(data), "yard")
-chosen(data, os.environ).settings      # {"CV_MODEL": "/models/yard.onnx", ...}
+Example:
+    measured.use(folder(data), "yard")
+    chosen(data, os.environ).settings      # {"CV_MODEL": "/models/yard.onnx", ...}
 """
 
 from __future__ import annotations

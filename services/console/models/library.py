@@ -1,8 +1,9 @@
 """The measured models of the folder CONSOLE_MODELS, and the active one. All of its I/O runs in threads.
 
-library = Library(Path("/data/models"))
-found = await library.read()
-await library.use("yard", instead_of="street", before=record)
+Example:
+    library = Library(Path("/data/models"))
+    found = await library.read()
+    await library.use("yard", instead_of="street", before=record)
 """
 
 from __future__ import annotations

@@ -71,6 +71,18 @@ def test_savings_are_relative_to_a_fleet_of_the_peak_size() -> None:
     assert fleet.count(10.0, "ready") == 1 and [r.replica for r in fleet.replicas(10.0)] == ["cv-0"]
 
 
+def test_a_replica_has_its_rates_and_the_time_of_an_item() -> None:
+    fleet = Fleet(0.0)
+    fleet.beat("cv-0", beat(device="cuda:1"), 0.0)
+    [replica] = fleet.replicas(0.0)
+    assert (replica.device, replica.rate, replica.busy_rate, replica.item_ms) == ("cuda:1", 0.0, None, None)
+    for at in range(1, 61):
+        done = msgspec.structs.replace(beat(0.5 * at, processed=4 * at, items=20 * at), busy_s=0.2 * at)
+        fleet.beat("cv-0", done, float(at))
+    [replica] = fleet.replicas(60.0)
+    assert replica.rate == pytest.approx(4.0, rel=0.1) and replica.busy_rate == 8.0 and replica.item_ms == 10.0
+
+
 def test_deferred_and_backfilled_frames_are_counted_across_restarts() -> None:
     fleet = Fleet(0.0)
     fleet.beat("cv-0", beat(frames_wanted=100, frames_analysed=100), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import stat
 from pathlib import Path
 
@@ -99,3 +100,20 @@ def test_a_wrong_name_or_a_damaged_file_is_an_error(tmp_path: Path, file: Path) 
 
 def test_a_model_by_name_has_no_fingerprint() -> None:
     assert measured.fingerprint(model_spec.paths("openvino:ssd_mobilenet_v2_coco")) == ""
+
+
+def test_links_pipes_and_large_files_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hunter2")
+    (tmp_path / "link").symlink_to("secret")
+    os.mkfifo(tmp_path / "pipe")
+    assert measured.read(tmp_path / "secret", 7) == b"hunter2"
+    for name, most in (("secret", 6), ("link", 100), ("pipe", 100), (".", 100)):
+        with pytest.raises(OSError):
+            measured.read(tmp_path / name, most)
+
+
+def test_a_model_of_another_name_is_an_error(tmp_path: Path, file: Path) -> None:
+    folder = store.folder(tmp_path)
+    measured.save(folder, stored("yard", str(file))).rename(folder / "gate.json")
+    with pytest.raises(SettingError, match="is of the model yard"):
+        measured.find(folder, "gate")

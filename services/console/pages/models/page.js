@@ -116,5 +116,6 @@ function stateOf(reply, models) {
   const active = reply.models.find((model) => model.is_active);
   if (!active) return strings.activeGone(reply.active);
   const others = [...models].filter(Boolean);
-  return others.length && !others.includes(active.detector) ? strings.nextStart(active.name, others.join(", ")) : "";
+  if (!others.length) return strings.activeRests(active.name);
+  return others.includes(active.detector) ? strings.activeRuns(active.name) : strings.nextStart(active.name, others.join(", "));
 }

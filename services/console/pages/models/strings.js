@@ -57,6 +57,8 @@ export const strings = {
   usedDefault: "The default detector is active from the next start of tidegate up.",
   nextStart: (/** @type {string} */ name, /** @type {string} */ running) =>
     `${name} is the active model, and runs from the next start of tidegate up. Now ${running} runs. If it stays so, CV_MODEL is set.`,
+  activeRuns: (/** @type {string} */ name) => `${name} is the active model, and runs.`,
+  activeRests: (/** @type {string} */ name) => `${name} is the active model: tidegate up runs it from its next start, unless CV_MODEL is set.`,
   activeDefault: "The default detector is active: tidegate up runs it unless CV_MODEL is set.",
   activeGone: (/** @type {string} */ name) =>
     `The active model ${name} is not stored any more, and tidegate up will refuse to start: go back to the default, or measure it again.`,
