@@ -3,7 +3,7 @@
 Example:
     page = differences([(image, frame_agreement), ...])         # uint8 (760, 1920, 3)
 
-Boxes of agreed objects are thin. Where the detectors differ, boxes are thick and have a letter, for people who do not see
+Boxes of agreed objects are thin. Where the detectors differ, boxes are thick with a letter, for people who do not see
 the colours. Each frame has its number, and the head of the page shows which colour is whose.
 """
 
