@@ -53,7 +53,7 @@ def test_a_report_has_the_known_differences(pair: tuple[str, str], video: str, t
     assert f"both find {n} of {4 * FRAMES} objects in {n} frames (25%)" in lines["result"]
     assert lines["result"].endswith(f"{n} have one box and two classes")
     assert f"only A finds {n}, of which B scores {n} under its minimum" in lines["result"]
-    assert lines["frame 1"].endswith("only A: red 0.50; only B: blue 0.55; blue 0.60 of A is red 0.70 of B")
+    assert lines["frame 1"].startswith("at 0.0 s: only A: red 0.50; only B: blue 0.55; blue 0.60 of A is red 0.70 of B")
     assert f"tidegate model add {pair[1]}" in lines["next"] and "model use --default" in lines["next"]
     assert "warning" not in lines
     sheet = tmp_path / "models" / "compare-a-b.jpg"

@@ -67,7 +67,10 @@ class Side:
 
 
 class Comparison:
-    """The result so far. classes: of both detectors. wanted: the classes that count; None for all."""
+    """The result so far. classes: of both detectors. wanted: the classes that count; None for all.
+
+    begins: the first frame of the first segment that was compared; None before it.
+    """
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class Comparison:
         self.classes = Classes.of(a.detector.labels, b.detector.labels, aliases)
         self.tally = Tally()
         self.segments = 0
+        self.begins: dt.datetime | None = None
         self.skipped: Counter[str] = Counter()
         self.worst: list[Worst] = []
         self._fps = fps
@@ -96,6 +100,7 @@ class Comparison:
             self.skip(e)
             return
         self.segments += 1
+        self.begins = self.begins or part.segment.start
         offsets, size, images_a, images_b = pictures
         # By turns, so that a busy moment slows neither more than the other.
         if self.segments % 2:

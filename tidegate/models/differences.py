@@ -3,13 +3,13 @@
 Example:
     page = differences([(image, frame_agreement), ...])         # uint8 (760, 1920, 3)
 
-Boxes of both detectors are thin. Boxes of one are thick, with its letter, so that no one depends on colours. Each frame
-has its number, and the head of the page shows which colour is whose.
+Boxes of agreed objects are thin. Where the detectors differ, boxes are thick with a letter, for people who do not see
+the colours. Each frame has its number, and the head of the page shows which colour is whose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ Colour = tuple[int, int, int]
 # Two of Okabe and Ito's colours, which people with any kind of colour blindness distinguish.
 COLOUR_A: Colour = (86, 180, 233)
 COLOUR_B: Colour = (230, 159, 0)
+_COLOURS = {"A": COLOUR_A, "B": COLOUR_B}
 HEAD = 40
 _GREY, _BLACK = 40, (0, 0, 0)
 _THIN, _THICK = 1, 4
@@ -66,29 +67,29 @@ def _legend(page: Image) -> None:
 
 
 def _draw(place: Image, agreement: FrameAgreement) -> None:
-    """Draw what both find first, so that differences lie above it."""
+    """Draw what both find first, so that differences lie above it. Of a pair, B's outline is within A's."""
     for pair in agreement.agreed:
         _outline(place, pair.a.box, COLOUR_A, _THIN)
-        _outline(place, pair.b.box, COLOUR_B, _THIN)
-    for letter, colour, boxes in (
-        ("A", COLOUR_A, [*_boxes(agreement.only_a), *(pair.a.box for pair in agreement.other_class)]),
-        ("B", COLOUR_B, [*_boxes(agreement.only_b), *(pair.b.box for pair in agreement.other_class)]),
-    ):
-        for box in boxes:
-            left, top = _outline(place, box, colour, _THICK)
-            # The letters of a pair of two classes do not cover each other.
-            _tag(place, left + (0 if letter == "A" else 7 * _DOT), top, letter, colour)
+        _outline(place, pair.b.box, COLOUR_B, _THIN, inset=_THIN)
+    singles = [
+        *((o.box, "A", 0) for o in agreement.only_a),
+        *((o.box, "B", 0) for o in agreement.only_b),
+        *((pair.a.box, "A", 0) for pair in agreement.other_class),
+        *((pair.b.box, "B", _THICK) for pair in agreement.other_class),
+    ]
+    corners = [_outline(place, box, _COLOURS[letter], _THICK, inset=inset) for box, letter, inset in singles]
+    for (left, top), (_, letter, _) in zip(corners, singles, strict=True):
+        # The letters of two boxes in one place do not cover each other.
+        _tag(place, left + (0 if letter == "A" else 7 * _DOT), top, letter, _COLOURS[letter])
 
 
-def _boxes(objects: Iterable[object]) -> list[Box]:
-    return [o.box for o in objects]  # type: ignore[attr-defined]
-
-
-def _outline(place: Image, box: Box, colour: Colour, line: int) -> tuple[int, int]:
-    """Draw the outline of a box into the picture. Return its (left, top) in pixels."""
+def _outline(place: Image, box: Box, colour: Colour, line: int, *, inset: int = 0) -> tuple[int, int]:
+    """Draw the outline of a box into the picture, `inset` pixels within. Return its (left, top) in pixels."""
     height, width = place.shape[:2]
     left, right = (round(x * (width - 1)) for x in (box[0], box[2]))
     top, bottom = (round(y * (height - 1)) for y in (box[1], box[3]))
+    if min(right - left, bottom - top) > 4 * inset:
+        left, top, right, bottom = left + inset, top + inset, right - inset, bottom - inset
     for rows, columns in (
         (slice(top, min(top + line, bottom + 1)), slice(left, right + 1)),
         (slice(max(top, bottom + 1 - line), bottom + 1), slice(left, right + 1)),

@@ -38,10 +38,14 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A frame where they differ much. other_class: pairs of A's object and B's."""
+    """A frame where they differ much. other_class: pairs of A's object and B's.
+
+    offset_s: seconds from the first compared segment, which is the place in a file.
+    """
 
     camera: str
     time: dt.datetime
+    offset_s: float
     only_a: list[DetectedObject]
     only_b: list[DetectedObject]
     other_class: list[tuple[DetectedObject, DetectedObject]]
@@ -118,7 +122,7 @@ def judge(comparison: Comparison, a: Candidate, b: Candidate, footage: str, mach
         only_classes_b=classes.only_b,
         conclusion=conclusion(tally.total, tally.frames, tally.under_a, tally.under_b),
         warnings=list(_warnings(comparison, a, b)),
-        worst=[_difference(found) for found in comparison.worst],
+        worst=[_difference(found, comparison.begins or found.time) for found in comparison.worst],
         machine=machine,
     )
 
@@ -197,11 +201,12 @@ def _compared(candidate: Candidate, side: Side) -> Compared:
     )
 
 
-def _difference(worst: Worst) -> Difference:
+def _difference(worst: Worst, begins: dt.datetime) -> Difference:
     found = worst.agreement
     return Difference(
         camera=worst.camera,
         time=worst.time,
+        offset_s=(worst.time - begins).total_seconds(),
         only_a=found.only_a,
         only_b=found.only_b,
         other_class=[(pair.a, pair.b) for pair in found.other_class],

@@ -33,6 +33,14 @@ def test_a_box_of_one_detector_is_thick_and_one_of_both_is_thin() -> None:
         assert drawn[0] > 2 * drawn[1] > 0
 
 
+def test_equal_boxes_of_both_detectors_show_both_colours() -> None:
+    empty = differences([(GREY, compare([], [], size=PLACE))])
+    other = DetectedObject(label="car", score=0.9, box=LEFT)
+    for b in (found(LEFT), other):
+        page = differences([(GREY, compare([found(LEFT)], [b], size=PLACE))])
+        assert all(count(page, colour) > count(empty, colour) + 500 for colour in (COLOUR_A, COLOUR_B))
+
+
 def test_a_page_has_a_legend_and_a_place_for_each_frame() -> None:
     page = differences([(GREY, compare([], [], size=PLACE))] * (COUNT + 2))
     width, height = PLACE

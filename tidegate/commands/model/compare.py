@@ -161,7 +161,7 @@ def compare(data: Path | None, a: str, b: str, out: Path | None, as_json: bool, 
         raise error or TidegateError(_nothing(request, comparison))
     result = verdict.judge(comparison, *found, source, machine)
     result = msgspec.structs.replace(result, pictures=_draw(folder, comparison, found))
-    echo_json(result) if as_json else _print(result, comparison)
+    echo_json(result) if as_json else _print(result, comparison, is_file=request.video is not None)
     if error:
         raise error
 
@@ -243,7 +243,7 @@ def _draw(folder: Path, comparison: Comparison, found: tuple[Candidate, Candidat
     return str(path)
 
 
-def _print(result: Verdict, comparison: Comparison) -> None:
+def _print(result: Verdict, comparison: Comparison, *, is_file: bool) -> None:
     _line("A", _described(result.a))
     _line("B", _described(result.b))
     _line("video", f"{result.footage}; {result.segments} segments, {result.frames} frames")
@@ -265,11 +265,10 @@ def _print(result: Verdict, comparison: Comparison) -> None:
     for warning in result.warnings:
         _line("warning", warning)
     for number, worst in enumerate(result.worst, 1):
-        _line(
-            f"frame {number}",
-            f"{worst.camera} {worst.time.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3] + f": {worst.words}",
-        )
-    legend = "A's boxes are blue, B's orange; thick where only one has them"
+        clock = f"{worst.time.astimezone():%Y-%m-%d %H:%M:%S.%f}"[:-3]
+        where = f"at {worst.offset_s:.1f} s" if is_file else f"{worst.camera} {clock}"
+        _line(f"frame {number}", f"{where}: {worst.words}")
+    legend = "A's boxes are blue, B's orange; thick where they differ"
     _line("pictures", f"{result.pictures}: {legend}" if result.pictures else "none: they differ in no frame")
     _line("next", f"{result.b.candidate.next_step}; go back by '{result.a.candidate.way_back}'")
 
