@@ -38,7 +38,7 @@ BEFORE = "0.2.0"
 ACCOUNTS = """
 import sys
 from pathlib import Path
-from shared.contract.rights.identities import accounts_block, new_passwords
+from shared.contract.identities import accounts_block, new_passwords
 folder = Path(sys.argv[1])
 passwords = new_passwords()
 for user in passwords:

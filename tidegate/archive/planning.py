@@ -70,8 +70,8 @@ class CaptionRequest(msgspec.Struct, frozen=True, kw_only=True):
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a run. None or empty: the camera's own setting, or else the default.
 
-    usual: the default settings. own: whether the store is that of the system that runs here. key_file: for encrypted
-    recordings. rules: for all cameras.
+    format, runtime, precision: as in DetectorOptions. usual: the default settings. own: whether the store is that of
+    the system that runs here. key_file: for encrypted recordings. rules: for all cameras.
     """
 
     usual: DetectionSettings
@@ -203,9 +203,6 @@ def request_from_options(
     if begin >= end:
         raise SettingError("--until is to be after --since")
     cv = load(CvSettings, {k: v for k, v in os.environ.items() if k.startswith("CV_")})
-    usual = DetectionSettings(
-        fps=cv.cv_fps, min_score=cv.cv_min_score, tiles=cv.cv_tiles, classes=tuple(cv.classes() or ())
-    )
     # The random suffix tells runs apart that start in the same second.
     run = f"{now.astimezone(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     if live:
@@ -219,7 +216,7 @@ def request_from_options(
         # Without a detector, workers need the embedder's device.
         device = embedding.device
     return RunRequest(
-        usual=usual,
+        usual=_usual(cv),
         run=run,
         own=store is None,
         key_file=key_file(home if store is None else None),
@@ -237,6 +234,13 @@ def request_from_options(
         batch_size=cv.cv_batch_size,
         rules=book.read(rules.read_bytes(), str(rules)) if rules else None,
         **options,
+    )
+
+
+def _usual(cv: CvSettings) -> DetectionSettings:
+    """Return what holds for cameras without settings of their own."""
+    return DetectionSettings(
+        fps=cv.cv_fps, min_score=cv.cv_min_score, tiles=cv.cv_tiles, classes=tuple(cv.classes() or ())
     )
 
 
