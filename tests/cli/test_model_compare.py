@@ -42,7 +42,7 @@ def shown(text: str) -> dict[str, str]:
 
 
 def test_a_report_has_the_known_differences(pair: tuple[str, str], video: str, tmp_path: Path) -> None:
-    done = tidegate(tmp_path, "model", "compare", *pair, "--video", video)
+    done = tidegate(tmp_path, "model", "compare", *pair, "--video", video, "--b", "CV_PRECISION=f32")
     table, lines = rows(done.stdout), shown(done.stdout)
     n = str(FRAMES)
     assert table["all"] == [n, n, n, n, "1.00", "-0.100"]
@@ -54,7 +54,7 @@ def test_a_report_has_the_known_differences(pair: tuple[str, str], video: str, t
     assert lines["result"].endswith(f"{n} have one box and two classes")
     assert f"only A finds {n}, of which B scores {n} under its minimum" in lines["result"]
     assert lines["frame 1"].startswith("at 0.0 s: only A: red 0.50; only B: blue 0.55; blue 0.60 of A is red 0.70 of B")
-    assert f"tidegate model add {pair[1]}" in lines["next"] and "model use --default" in lines["next"]
+    assert f"tidegate model add {pair[1]} --precision f32," in lines["next"] and "model use --default" in lines["next"]
     assert "warning" not in lines
     sheet = tmp_path / "models" / "compare-a-b.jpg"
     assert lines["pictures"].startswith(f"{sheet}: ")

@@ -31,6 +31,8 @@ SETTINGS = ("CV_MODEL_FORMAT", "CV_DEVICE", "CV_RUNTIME", "CV_PRECISION", "CV_MI
 _OPTIONS = {
     "CV_MODEL_FORMAT": "--format",
     "CV_DEVICE": "--device",
+    "CV_RUNTIME": "--runtime",
+    "CV_PRECISION": "--precision",
     "CV_MIN_SCORE": "--min-score",
     "CV_INFER_THREADS": "--threads",
 }
