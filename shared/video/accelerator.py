@@ -91,7 +91,7 @@ class Device:
 
 
 def header(payload: bytes) -> bytes:
-    """Return the part of a fragmented MP4 that sets up its decoder: what is before its first fragment."""
+    """Return the part of a fragmented MP4 that sets up its decoder: all before its first fragment."""
     place = payload.find(b"moof")
     return payload[: place - 4] if place >= 4 else payload
 
@@ -118,7 +118,7 @@ def device_of(name: str) -> Device | None:
     """Return the device of a value of DECODE_DEVICE, the same for a whole process; None for the CPU.
 
     Call it before a model is loaded: libav takes no CUDA context that another library has set up differently.
-    Raises SettingError, with what was seen and a remedy, if it can't be used.
+    Raises SettingError, with the reason and a remedy, if it can't be used.
     """
     return None if name == CPU else open_device(name)
 

@@ -63,7 +63,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = folder / "code.tar"
     _git("archive", f"--output={archive}", found[-1].decode(), "services", "shared", "tidegate")
     subprocess.run(["tar", "-xf", archive, "-C", folder], check=True)
-    # Its processes read their version from what is installed: there, from this folder before this checkout.
+    # Its processes read their version from the installed package: here from this folder, which precedes this checkout.
     installed = folder / f"tidegate-{BEFORE}.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tidegate\nVersion: {BEFORE}\n")

@@ -41,7 +41,7 @@ from tidegate.commands.options import (
     data_option,
     with_admin,
 )
-from tidegate.commands.simulate import TABLE_WIDTH, check_plot, load_trace
+from tidegate.commands.simulate import check_plot, load_trace
 from tidegate.local.running import default_data
 from tidegate.models import store
 from tidegate.simulation.engine import Workload
@@ -49,7 +49,7 @@ from tidegate.simulation.trace import Trace
 from tidegate.view import audit as view
 from tidegate.view import records
 from tidegate.view.inert import echo
-from tidegate.view.screen import Screen
+from tidegate.view.screen import TABLE_WIDTH, Screen
 from tidegate.view.waiting import Tell, telling
 
 # An older query of a scaler is not current.

@@ -28,11 +28,9 @@ from tidegate.simulation.queue import Elastic
 from tidegate.simulation.trace import Trace, read
 from tidegate.view import policies, records
 from tidegate.view.inert import echo
-from tidegate.view.screen import Screen
+from tidegate.view.screen import TABLE_WIDTH, Screen
 from tidegate.view.waiting import telling
 
-# Width of tables in a pipe or a file.
-TABLE_WIDTH = 160
 BASICS = ("static_peak", "demand", "clairvoyant")
 # Fields of the JSON output; other programs rely on these names.
 FIELDS = (

@@ -20,8 +20,6 @@ from tidegate.models.comparison import SLOW, Comparison, Side, Worst
 
 # Fewer objects than this show little.
 ENOUGH = 30
-# The load of other processes, as a share of the cores, above which times are too high.
-_IDLE = 0.5
 # The labels that a sentence lists.
 _SOME = 8
 
@@ -95,8 +93,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         """The time of each, in words."""
         if not self.a.ms or not self.b.ms:
             return "not measured"
-        busy = self.machine.load > _IDLE * self.machine.cores
-        load = f"; the machine was busy (load {self.machine.load:g} on {self.machine.cores} cores)" if busy else ""
+        machine = self.machine
+        load = f"; the machine was busy (load {machine.load:g} on {machine.cores} cores)" if machine.was_busy else ""
         share = self.b.ms / self.a.ms
         return f"A {self.a.ms:.1f} ms a picture, B {self.b.ms:.1f}: B takes {share:.2f} of A's time{load}"
 

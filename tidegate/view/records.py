@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tidegate.view.inert import echo, one_line
+from tidegate.view.screen import TABLE_WIDTH
 
 # A column of prose is readable from this width on.
 PROSE = 24
@@ -44,6 +45,15 @@ def show(out: Console, fields: Sequence[str], rows: Sequence[Sequence[str | Text
         out.print(table(fields, texts))
     else:
         _blocks(out, fields, texts)
+
+
+def show_table(out: Console, fields: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print every record, of at least one, as `show` does; in a pipe as a table, too, of TABLE_WIDTH columns."""
+    if out.is_terminal:
+        show(out, fields, rows, "")
+    else:
+        out.width = TABLE_WIDTH
+        out.print(table(fields, rows))
 
 
 def _cell(cell: str | Text) -> Text:

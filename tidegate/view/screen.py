@@ -13,6 +13,9 @@ from shared.runtime import telemetry
 from shared.runtime.plain import inert
 from shared.runtime.settings import BusSettings
 
+# Width of tables in a pipe or a file.
+TABLE_WIDTH = 160
+
 
 class Screen(Console):
     """rich's console, with every text made inert after layout. Emoji codes stay literal."""

@@ -80,10 +80,6 @@ class ModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     price: float | None = None
 
 
-# Above this share of the cores, the load of other processes makes figures too low.
-_IDLE = 0.5
-
-
 def measured_models(read: Models, asker: Asker) -> list[MeasuredModel]:
     """Return the models as the person may see them: frames and footage are of cameras."""
     return [_model(found, asker, is_active=found.name == read.active) for found in read.found]
@@ -105,7 +101,7 @@ def _model(found: Found, asker: Asker, *, is_active: bool) -> MeasuredModel:
         measured=MeasuredOn(
             cpu=plain(model.machine.cpu),
             cores=model.machine.cores,
-            was_busy=model.machine.load > _IDLE * model.machine.cores,
+            was_busy=model.machine.was_busy,
             time=model.added,
             footage=plain(model.footage) if sees_all else None,
         ),

@@ -1,4 +1,4 @@
-"""The page Models over HTTP: what runs, what was measured, who sees it, who chooses, and hostile folders."""
+"""The page Models over HTTP: running and measured models, the rights to see and to choose them, and hostile folders."""
 
 from __future__ import annotations
 

@@ -41,8 +41,6 @@ from tidegate.view.waiting import telling
 _DEFAULTS = CvSettings()
 # More threads help one replica little, and take longer to try.
 _MOST_THREADS = 8
-# The load of other processes, as a share of the cores, above which figures are too low.
-_IDLE = 0.5
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,7 +263,7 @@ def _capacity(request: Request, choice: Choice, model: StoredModel) -> Iterator[
     streams = model.service_rate * rate.segment_s * model.load
     fewer = "" if model.cameras else f"; one camera needs {1 / streams:.1f} replicas"
     yield "cameras", f"{model.cameras} a replica at {model.load:.0%} of that rate{fewer}"
-    if model.machine.load > _IDLE * model.machine.cores:
+    if model.machine.was_busy:
         yield (
             "warning",
             (

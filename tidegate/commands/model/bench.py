@@ -16,7 +16,6 @@ from shared.runtime.errors import SettingError
 from tidegate.commands.model import footage
 from tidegate.commands.model.loading import device_options
 from tidegate.commands.options import COUNT, FILE, OVER_ZERO
-from tidegate.commands.simulate import TABLE_WIDTH
 from tidegate.models import speed
 from tidegate.models.footage import Footage, pictures
 from tidegate.models.speed import Pace, Speed
@@ -129,12 +128,7 @@ def _print(report: Report, of_variants: bool) -> None:
         for each in report.detectors
         for pace in ([each.speed.best] if several else each.speed.paces)
     ]
-    out = Screen()
-    if out.is_terminal:
-        records.show(out, fields, rows, "nothing")
-    else:
-        out.width = TABLE_WIDTH
-        out.print(records.table(fields, rows))
+    records.show_table(Screen(), fields, rows)
     threads = f"{report.threads} thread{'s' * (report.threads > 1)}"
     where = "" if of_variants else f"{report.detectors[0].variant}, "
     echo(f"{where}{threads}; {report.machine.cpu}, {report.machine.cores} cores; {report.footage}")

@@ -23,7 +23,6 @@ from shared.video.pictures import jpeg
 from tidegate.client import files
 from tidegate.commands.model import footage as sources
 from tidegate.commands.options import COUNT, FILE, FOLDER, SECONDS, Number, combined, data_option, with_admin
-from tidegate.commands.simulate import TABLE_WIDTH
 from tidegate.local.running import default_data, prepare
 from tidegate.models import arriving, candidate, store, verdict
 from tidegate.models.agreement import Count
@@ -251,12 +250,7 @@ def _print(result: Verdict, comparison: Comparison, *, is_file: bool) -> None:
         _line("skipped", f"{reason}")
     rows = [_row("all", result.total), *_class_rows(result), *(_row(n, c) for n, c in result.sizes.items())]
     echo("")
-    out = Screen()
-    if out.is_terminal:
-        records.show(out, _FIELDS, rows, "nothing")
-    else:
-        out.width = TABLE_WIDTH
-        out.print(records.table(_FIELDS, rows))
+    records.show_table(Screen(), _FIELDS, rows)
     echo("")
     for a, b, number in result.confusions[:_MOST_ROWS]:
         _line("other class", f"{number} x {a} of A is {b} of B")

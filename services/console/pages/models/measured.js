@@ -13,7 +13,7 @@ import { cameraDay, streamsOf } from "./cost.js";
 /** @typedef {import("./types.js").Reply} Reply */
 
 /**
- * What the table depends on, beside the models.
+ * The values that the table depends on, in addition to the models.
  * @typedef {{price: number | null, sort: string, seesAll: boolean, isAdmin: boolean, use: (name: string) => void}} View
  */
 
