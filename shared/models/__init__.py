@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `machine` | a machine, as a measurement records it |
 | `devices` | where a model runs |
 | `backends` | loads a model by the module that can run it |
 | `plugins` | finds and loads models of other packages |
@@ -9,7 +10,6 @@
 | `torch` | the device of a model of torch |
 | `weights` | finds the embedded weights |
 | `vectors` | the vectors of events |
-| `machine` | a machine, as a measurement records it |
 | `measured` | measured models in a folder, and the active one |
 """
 
