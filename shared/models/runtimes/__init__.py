@@ -5,7 +5,7 @@
 
 | module | idea |
 |---|---|
-| `batches` | whether a model keeps the images of a batch apart |
+| `batches` | batches of images, and whether a model keeps their images apart |
 | `cache` | the folder of what a device compiles from a file |
 | `nvidia` | NVIDIA's GPUs, as the driver names them |
 | `providers` | the options of ONNX Runtime for a device |
@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ class Runtime(Protocol):
     @property
     def description(self) -> str: ...
 
-    def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
+    def run(self, images: Iterable[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
         """Return `read` of the output arrays of each image, in the order of `images`.
 
-        images: uint8 (height, width, 3), RGB, of the graph's size. The arrays have a batch of one, and may be reused.
+        images: uint8 (height, width, 3), RGB, of the graph's size. Each is taken when the runtime is ready for it, so
+        its preparation may run while another one is inferred. The arrays have a batch of one, and may be reused.
         """
         ...
 

@@ -1,12 +1,14 @@
-"""Whether a model keeps the images of a batch apart: an open first axis does not prove it. Pure but for the model.
+"""Batches of images, and whether a model keeps their images apart: an open first axis does not prove it.
 
 Example:
+    for batch in of(images, 8): ...
     if not keep_apart(lambda images: session.run(images, list), (640, 640)): ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,13 @@ from shared.video.decode import Image
 
 # The difference of a batch from its single images that is none: of that between two images, and of their values.
 _NEAR, _ROUNDING = 0.05, 1e-5
+
+
+def of(images: Iterable[Image], most: int) -> Iterator[list[Image]]:
+    """Yield the images in batches of `most`, the last of which may be smaller. An image is taken for its batch only."""
+    rest = iter(images)
+    while batch := list(islice(rest, most)):
+        yield batch
 
 
 def keep_apart(run: Callable[[Sequence[Image]], Sequence[Sequence[NDArray[Any]]]], size: tuple[int, int]) -> bool:

@@ -7,7 +7,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,11 +87,10 @@ class Session:
                 also = f"; remove {folder} if what it has is damaged" if folder else ""
                 raise ModelError(f"{e}{also}") from e
 
-    def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
+    def run(self, images: Iterable[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
         """Return `read` of the output arrays of each image, in the order of `images`."""
         results: list[T] = []
-        for start in range(0, len(images), self._most):
-            chunk = images[start : start + self._most]
+        for chunk in batches.of(images, self._most):
             outputs = self._outputs(np.stack([image.reshape(self._shape[1:]) for image in chunk]))
             results += (read(self._of(outputs, at)) for at in range(len(chunk)))
         return results

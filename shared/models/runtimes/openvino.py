@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class Queue:
         streams = threads if on_cpu else int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(streams + 1)]
 
-    def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
+    def run(self, images: Iterable[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
         """Return `read` of the output arrays of each image, in the order of `images`. The arrays are reused."""
         results: list[T] = []
         running: deque[ov.InferRequest] = deque()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,21 @@ class ExportedDetector:
         warm_up(self.detect, facts.size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        inputs, places = (
-            zip(*(placed(image, self.facts.size, self.reading.picture.fit) for image in images), strict=True)
-            if len(images)
-            else ((), ())
-        )
         # Results are read in the order of the inputs.
-        place = iter(places)
-        found = self.runtime.run(inputs, lambda outputs: self._read(outputs, next(place)))
-        return [detections(self.reading.labels.names, ids, scores, boxes) for boxes, scores, ids in found]
+        places: deque[Place] = deque()
+
+        def inputs() -> Iterator[Image]:
+            for image in images:
+                pixels, place = placed(image, self.facts.size, self.reading.picture.fit)
+                places.append(place)
+                yield pixels
+
+        def read(outputs: Outputs) -> list[Detection]:
+            boxes, scores, ids = self._read(outputs, places.popleft())
+            return detections(self.reading.labels.names, ids, scores, boxes)
+
+        # Both run while other images are inferred.
+        return self.runtime.run(inputs(), read)
 
     def bare(self, count: int) -> None:
         """Run the network `count` times without reading it: the ceiling of `detect`."""

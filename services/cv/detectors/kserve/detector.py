@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,11 +38,10 @@ class RemoteModel:
         size = self._batch_size
         return f"on a server, {f'batches of up to {size}' if size > 1 else 'one image at a time'}"
 
-    def run(self, images: Sequence[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
+    def run(self, images: Iterable[Image], read: Callable[[Sequence[Any]], T]) -> list[T]:
         """Return `read` of the arrays of each image, with a batch of one. Raises ModelError, Away."""
         found: list[T] = []
-        for i in range(0, len(images), self._batch_size):
-            batch = images[i : i + self._batch_size]
+        for batch in batches.of(images, self._batch_size):
             arrays = self._infer(batch)
             if len(batch) == 1:
                 found.append(read(arrays))
