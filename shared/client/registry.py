@@ -77,7 +77,7 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
         raise taken
     except KeyNotFoundError:
         pass
-    await _write_credentials(js, id, credentials)
+    await write_credentials(js, id, credentials)
     try:
         await bucket.create(id, encode(stored))
     except KeyWrongLastSequenceError as e:
@@ -88,7 +88,7 @@ async def put(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
     """Write a camera, replacing its entry. Credentials come first, so ingest never finds the camera without them."""
     names.check_camera(id)
     stored, credentials = apart(camera, _bound(camera, secret))
-    await _write_credentials(js, id, credentials)
+    await write_credentials(js, id, credentials)
     await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
 
 
@@ -112,7 +112,7 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *,
         else:
             stored, updated = replace(after, url=was_stored.url), _with_path(has, current, after, fields)
         if updated != current:
-            await _write_credentials(js, id, updated)
+            await write_credentials(js, id, updated)
         try:
             await bucket.update(id, encode(stored), last=entry.revision)
         except KeyWrongLastSequenceError:
@@ -131,7 +131,7 @@ async def remove(js: JetStreamContext, id: str) -> None:
     with suppress(SettingError):  # An invalid entry has no settings in use.
         await _keep_settings(js, id, decode(entry.value or b""))
     await bucket.delete(id)
-    await _write_credentials(js, id, None)
+    await write_credentials(js, id, None)
 
 
 async def _keep_settings(js: JetStreamContext, id: str, camera: Camera) -> None:
@@ -189,7 +189,7 @@ async def bind_credentials(js: JetStreamContext) -> list[str]:
     done = []
     for id in sorted(await entries(js, names.CREDENTIALS)):
         if id not in there:
-            await _write_credentials(js, id, None)
+            await write_credentials(js, id, None)
             done.append(f"password of camera {id} erased: there is no such camera")
         elif (unbound := await credentials(js, id)) and not unbound.origin:
             done.append(await _bind(js, id, unbound))
@@ -203,7 +203,7 @@ async def _bind(js: JetStreamContext, id: str, unbound: Credentials) -> str:
     except SettingError as e:
         return f"password of camera {id} can't be bound to an address: {e}"
     assert new is not None
-    await _write_credentials(js, id, new)
+    await write_credentials(js, id, new)
     return f"password of camera {id} bound to {new.origin}"
 
 
@@ -335,7 +335,7 @@ def _bound(camera: Camera, secret: str | None) -> Credentials | None:
     return None if camera.is_file else secrets.bound(secret, camera.url, unverified=not camera.verify_tls)
 
 
-async def _write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
+async def write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
     """Write or delete them; the former ones are overwritten on disk, where a purge would leave them."""
     bucket = await _bucket(js, names.CREDENTIALS)
     try:

@@ -60,6 +60,8 @@ RECORDERS = "recorders"
 RECORDINGS = "recordings"
 # The progress of each run of `tidegate reanalyze`.
 RUNS = "runs"
+# The changes of an unfinished `tidegate apply`, which include passwords.
+SITE = "site"
 # The start and the state of the webhook. Its consumer of EVENTS has the same name.
 WEBHOOK = "webhook"
 

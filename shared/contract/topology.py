@@ -67,6 +67,8 @@ ENTRY_BYTES = {
     names.CREDENTIALS: 16 * 1024,
     names.RULES: 512 * 1024,
     names.RECORDINGS: 256 * 1024,
+    # An entry of RULES in base64.
+    names.SITE: 768 * 1024,
 }
 # Maximum disk space of deferred jobs: 400 bytes for each segment, ten minutes of 500 cameras.
 BACKFILL_BYTES = 128 * MB
@@ -391,11 +393,12 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         discard=DiscardPolicy.NEW,
         duplicate_window=2 * MINUTE,
         # Deleting its message overwrites a password on disk.
-        deny_delete=name != names.CREDENTIALS,
+        deny_delete=name not in (names.CREDENTIALS, names.SITE),
         # The settings of a removed camera expire, and so do sessions, links and dropped states.
         allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE, names.ANALYTICS) else None,
         allow_rollup_hdrs=False,
-        republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")),
+        # Nobody mirrors an unfinished change.
+        republish=RePublish(src=f"$KV.{name}.>", dest=names.change(name, ">")) if name != names.SITE else None,
         **limits,
     )
 

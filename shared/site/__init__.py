@@ -3,4 +3,10 @@
 | module | idea |
 |---|---|
 | `format` | the file: its fields, its mistakes, its JSON Schema |
+| `merging` | several files as one |
+| `references` | the variables and files that a file refers to |
+| `state` | what a site has now |
+| `plan` | the changes that turn the present state into the declared one |
+| `journal` | all changes, or none |
+| `export` | the file of a present state |
 """

@@ -4,6 +4,7 @@
 |---|---|
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
+| `apply`, `diff`, `export` | commands for a site file |
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
@@ -49,6 +50,11 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
         "model": CommandInfo("Measure a detector, and run it.", "cv"),
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
+    },
+    "Declare": {
+        "apply": CommandInfo("Make a server's cameras and rules those of a file.", "server"),
+        "diff": CommandInfo("Print what 'apply' would change.", "server"),
+        "export": CommandInfo("Write the site file of what runs.", "server"),
     },
     "See": {
         "status": CommandInfo("Show what is wrong, cameras, services and room.", "server"),

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from shared.client import registry
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
+from shared.contract.differences import differences, shown
 from shared.contract.events import VIDEO_ARRIVES, CameraStatus, VideoStatus
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import SettingError
@@ -233,31 +234,12 @@ def _warn_unknown_labels(id: str, entry: Camera) -> None:
 
 def _differences(change: registry.Change) -> str:
     """Return the changes, such as `fps 2 (was 5), tiles 2x1, classes not set (was person)`."""
-    before, after = msgspec.structs.asdict(change.before), msgspec.structs.asdict(change.after)
-    parts = [
-        f"{name} {_format_value(after[name])}"
-        + ("" if before[name] is None else f" (was {_format_value(before[name])})")
-        for name in after
-        if after[name] != before[name]
-    ]
+    parts = differences(msgspec.structs.asdict(change.before), msgspec.structs.asdict(change.after))
     if change.has and change.has != change.had:
         parts.append(f"password changed, for {change.has.origin}")
     elif change.had and not change.has:
         parts.append("password forgotten")
     return ", ".join(parts) or "nothing to change"
-
-
-def _format_value(value: object) -> str:
-    match value:
-        case None:
-            return "not set"
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:g}"
-        case list():
-            return ", ".join(map(str, value))
-    return redact(str(value))
 
 
 @camera.command("show")
@@ -286,7 +268,7 @@ async def camera_show(client: Client, id: str, as_json: bool) -> None:
     }
     if unreadable and state == unreadable.state:
         rows["reason"] = f"{unreadable.segments} segments since {rfc3339(unreadable.since)}: {unreadable.reason}"
-    rows |= {name: _format_value(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None}
+    rows |= {name: shown(value) for name, value in msgspec.structs.asdict(entry).items() if value is not None}
     rows["password"] = "kept apart, for ingest alone" if password else "none"
     width = max(map(len, rows))
     for name, text in rows.items():

@@ -15,6 +15,14 @@ from tidegate.local.running import default_data, prepare, unusable
 @click.command()
 @data_option
 @click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, allow_dash=True, path_type=Path),
+    help="Site file to apply at the start, as 'tidegate apply' does. May be repeated.",
+)
+@click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=None,
@@ -38,6 +46,7 @@ def up(data: Path | None, **options: Any) -> None:
     Detect:                 tidegate up
     Search and track:       tidegate up --search --analytics
     Record:                 tidegate up --record
+    With its cameras:       tidegate up -f site.yaml
     Ask a model:            VLM_URL=http://10.0.0.9:8000/v1 tidegate up --vlm
 
     In another terminal: tidegate camera add lobby rtsp://user@10.0.0.7/stream1

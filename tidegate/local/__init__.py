@@ -14,6 +14,7 @@
 | `last_error` | why a process ended, by its log |
 | `scaling` | a pool of worker processes, scaled as KEDA and the HPA would |
 | `running` | the running stack, for other commands |
+| `declared` | site files: load, compare, apply |
 | `problems`, `problem_monitor` | what is wrong with its processes, for other commands; how that is found |
 | `workers` | the autoscaled services of one machine, for a server elsewhere |
 | `stack` | the whole of Tidegate on one machine |

@@ -72,12 +72,17 @@ def server_url(data: Path) -> str:
         raise SettingError(f"nothing runs on {data}: start 'tidegate up', or set NATS_URL to a server") from e
 
 
+def runs_elsewhere() -> bool:
+    """Return whether NATS_URL names a server, which commands then connect to."""
+    return bool(os.environ.get("NATS_URL"))
+
+
 async def connect(data: Path, identity: str = "admin", *, wait_s: float = 5.0) -> Connection:
     """Connect to the server that NATS_URL names, else to the running stack of `data`. Raises BusError.
 
     wait_s: for a server that is still starting.
     """
-    if os.environ.get("NATS_URL"):
+    if runs_elsewhere():
         chosen = settings.load(BusSettings)
         inbox = denials.inbox(chosen.nats_user)
         return await bus.connect(chosen, identity, inbox=inbox, timeout_s=wait_s, raises_denials=True)

@@ -32,6 +32,7 @@ from shared.runtime.private_file import write_private
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
+from shared.site import journal
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import logs, recording_keys
 from tidegate.local import port as ports
@@ -129,6 +130,7 @@ class Stack:
         self.changed += await self.server.set_up(self.admin)
         self.changed += await registry.bind_credentials(self.admin.jetstream())
         self.changed += await registry.hide_paths(self.admin.jetstream())
+        self.changed += await journal.recover(self.admin.jetstream(), "tidegate up")
         live_metrics = await opened.enter_async_context(observing(await self._connect("scaler", opened), self._speed))
         self.pools = {name: self._pool(name) for name in (*self._steady, *self._scaled)}
         opened.push_async_callback(self._close_pools)

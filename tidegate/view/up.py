@@ -17,6 +17,7 @@ from rich.markup import escape
 from services.scaler.cost import Spent
 from shared.contract import catalog, names
 from shared.contract.catalog import Service
+from shared.contract.rights.identities import ADMIN
 from shared.contract.topology import TopologySettings
 from shared.runtime import install, systemd, telemetry
 from shared.runtime.errors import SettingError
@@ -24,15 +25,18 @@ from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, load
 from shared.runtime.tasks import unless
 from tidegate.keda.scaledobject import JetStreamTrigger, Limit, ScaledObject
-from tidegate.local import disk, preflight, server
+from tidegate.local import declared, disk, preflight, server, tenants
+from tidegate.local.readers import Place
 from tidegate.local.scaling import scaled_objects
 from tidegate.local.scaling.autoscaler import ScalerState
 from tidegate.local.scaling.scaled_objects import scaled_object as find_scaled_object
 from tidegate.local.stack import Stack
 from tidegate.models import store
+from tidegate.view.inert import one_line
 from tidegate.view.monitor import Monitor
 from tidegate.view.screen import Screen, logs_to
 from tidegate.view.terminal import LiveView
+from tidegate.view.waiting import telling
 
 # Next commands, by the option that enables them.
 NEXT = {
@@ -44,12 +48,21 @@ NEXT = {
 
 
 async def run(
-    data: Path, *, port: int | None, scaled_object: str | None, speed: float, plain: bool, **options: bool
+    data: Path,
+    *,
+    files: Sequence[Path] = (),
+    port: int | None,
+    scaled_object: str | None,
+    speed: float,
+    plain: bool,
+    **options: bool,
 ) -> None:
     """Run until SIGINT or SIGTERM; a second one ends it and the workers immediately. Raises TidegateError.
 
-    options: those of the catalog's `started_by`, without their dashes, and whether each is set.
+    files: site files to apply at the start. options: those of the catalog's `started_by`, without their dashes, and
+    whether each is set.
     """
+    site = declared.load(files) if files else None
     chosen = [f"--{option}" for option, is_set in options.items() if is_set]
     services = catalog.started(["up", *chosen], os.environ)
     check_extras(services, " ".join(("tidegate up", *chosen)), _extras_of_up(chosen))
@@ -71,6 +84,8 @@ async def run(
             if model.sentence:
                 console.print(model.sentence, markup=False, soft_wrap=True)
             await show_console(stack, console)
+            for line in await _declare(stack, site) if site else ():
+                console.print(line, markup=False, soft_wrap=True)
             unused = (scaled_objects.unused(name, one) for name, one in scaled.items())
             for sentence in filter(None, (*warnings, *unused)):
                 console.print(sentence, style="yellow", markup=False)
@@ -82,6 +97,19 @@ async def run(
             states, seconds = {n: a.state for n, a in stack.autoscalers.items()}, time.monotonic() - started
         for name, state in states.items():
             console.print((f"{name}: " if len(states) > 1 else "") + spent(state, seconds).describe())
+
+
+async def _declare(stack: Stack, site: declared.Declared) -> list[str]:
+    """Apply a site; return a line for each change and notice. Raises TidegateError."""
+
+    def place() -> Place:
+        folder = stack.data / "secrets"
+        return Place(folder, tenants.whose(folder, ADMIN), own=False)
+
+    shown = await declared.compare(stack.admin, site, place)
+    with telling() as tell:
+        notes = await declared.apply(stack.admin, shown, place, tell)
+    return [one_line(line) for line in (*map(str, shown.plan.changes), *shown.plan.notices, *notes)]
 
 
 async def _show(stack: Stack, console: Console, live: bool) -> None:

@@ -108,6 +108,7 @@ BUCKETS = {
     names.RECORDERS: "which recorder has which partition",
     names.RECORDINGS: "what is to be recorded of each camera, and for how long it is kept",
     names.RUNS: "how far each run of `tidegate reanalyze` is",
+    names.SITE: "the changes of an unfinished `tidegate apply`, for `admin` alone",
     names.WEBHOOK: "where the webhook begins, and how its endpoint does",
 }
 

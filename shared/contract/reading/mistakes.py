@@ -8,6 +8,7 @@ Example:
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import reprlib
 import types
@@ -68,8 +69,7 @@ def _of_struct(value: Any, kind: type[msgspec.Struct], path: str) -> Iterator[Mi
     if not isinstance(value, dict):
         yield Mistake(path, f"an object is expected, with {_listed(_required(kind))}, not {_shown(value)}")
         return
-    hints = get_type_hints(kind, include_extras=True)
-    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    hints, fields = _fields(kind)
     tag = kind.__struct_config__.tag_field
     for key, item in value.items():
         if key in fields:
@@ -79,6 +79,12 @@ def _of_struct(value: Any, kind: type[msgspec.Struct], path: str) -> Iterator[Mi
     for name, field in fields.items():
         if field.required and name not in value:
             yield Mistake(path, f"its field {name!r} is missing")
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, msgspec.structs.FieldInfo]]:
+    """Return (the types, the fields by their names in a file) of a struct."""
+    return get_type_hints(kind, include_extras=True), {f.encode_name: f for f in msgspec.structs.fields(kind)}
 
 
 def _of_union(value: Any, arguments: tuple[Any, ...], path: str) -> Iterator[Mistake]:
