@@ -17,6 +17,7 @@ from shared.contract.cameras import Camera
 from shared.contract.rules import Rules
 from shared.recordings.policy import DEFAULT, Policy, camera_key, group_key
 from shared.runtime.errors import SettingError
+from shared.runtime.redact import join_credentials
 from shared.site.state import State
 
 
@@ -62,6 +63,9 @@ def _camera(id: str, camera: Camera, state: State, variable: str) -> dict[str, A
     entry = state.credentials.get(id)
     if entry and "://" in entry.secret:
         fields["url"] = f"${{{variable}_URL}}"
+    elif entry and entry.secret.endswith(":"):
+        # An empty password is no secret, and no variable can hold it.
+        fields["url"] = join_credentials(camera.url, entry.secret)
     elif entry and entry.secret and not camera.is_file:
         fields["user"] = unquote(entry.secret.partition(":")[0])
         fields["password"] = f"${{{variable}_PASSWORD}}"

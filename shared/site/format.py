@@ -9,6 +9,7 @@ A camera's own settings override those of its groups, which override `defaults`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, get_type_hints
 
@@ -31,6 +32,9 @@ MOST_BYTES = 16 * 1024 * 1024
 # A reference to a variable. Nothing else may hold a password.
 REFERENCE = rf"^\$\{{[A-Za-z_][A-Za-z0-9_]*\}}{END}"
 Reference = Annotated[str, Meta(pattern=REFERENCE, description="a reference to a variable, such as ${LOBBY_PASSWORD}")]
+_NAME = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+# Stands for the value of a variable, which no check can know.
+_VALUE = "VALUE-OF-A-VARIABLE"
 # Names that start so hold whatever an editor or a person needs.
 EXTENSION = "x-"
 
@@ -160,7 +164,7 @@ def _without_secrets(value: Any) -> tuple[Any, list[Mistake]]:
             if not _is_reference(camera.get("password", "${X}")) and camera["password"] is not None:
                 found.append(Mistake(f"{at}.password", "give a variable, such as ${LOBBY_PASSWORD}: no password here"))
                 del camera["password"]
-            if isinstance(url := camera.get("url"), str) and (flaw := _secret_in(url)):
+            if "url" in camera and (flaw := _flaw_of(camera["url"])):
                 found.append(Mistake(f"{at}.url", flaw))
                 camera["url"] = "rtsp://host"
         shown[id] = camera
@@ -175,17 +179,18 @@ def _is_reference(value: Any) -> bool:
     return True
 
 
-def _secret_in(url: str) -> str:
-    """Return what is wrong with a URL that has a literal password; an empty string if it has none."""
-    if "${" in url:
-        return ""
+def _flaw_of(url: Any) -> str:
+    """Return what is wrong with an address that is no text, or has a literal password; otherwise an empty string."""
+    if not isinstance(url, str):
+        return "a text is expected"
     try:
-        secret = split_credentials(url)[1]
+        secret = split_credentials(_NAME.sub(_VALUE, url))[1]
     except ValueError:
         return "it can't be read: give rtsp://host/path"
-    return "it has a password: give 'user' and 'password', or a variable for all of it, such as ${LOBBY_URL}" * bool(
-        secret
-    )
+    password = (secret or "").partition(":")[2]
+    if not password or _VALUE in password:
+        return ""
+    return "it has a password: give 'user' and 'password', or a variable for all of it, such as ${LOBBY_URL}"
 
 
 def _meaning(value: Any) -> Iterator[Mistake]:

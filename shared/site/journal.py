@@ -34,9 +34,10 @@ Put = Callable[[JetStreamContext, Write], Coroutine[Any, Any, None]]
 
 LOCK = "apply"
 _CHANGE = "change."
-# A lock that is not renewed for this long is of a dead process.
+# A lock that is not renewed for this long is of a dead process. Its holder stops earlier.
 LEASE_S = 15.0
-_RENEW_S = LEASE_S / 5
+_HOLD_S = 10.0
+_RENEW_S = 3.0
 _POLL_S = 0.2
 # Writes in flight.
 _MOST_IN_FLIGHT = 32
@@ -124,7 +125,7 @@ class Journal:
 
     def _check_held(self) -> None:
         """Raise BusError if the lock may be another's by now."""
-        if time.monotonic() - self._renewed_at > LEASE_S:
+        if time.monotonic() - self._renewed_at > _HOLD_S:
             raise BusError(_LOST)
 
     async def _renew(self) -> None:
@@ -164,11 +165,11 @@ async def locked(js: JetStreamContext, by: str, tell: Tell) -> AsyncIterator[Jou
         await journal.erase()
 
 
-async def recover(js: JetStreamContext, by: str) -> list[str]:
-    """Complete an interrupted apply, if there is one; return a line for each thing that happened. Raises BusError."""
+async def recover(js: JetStreamContext, by: str, tell: Tell = lambda _: None) -> list[str]:
+    """Complete an interrupted apply, or wait for a running one; return a line for each change. Raises BusError."""
     if await pending(js) is None:
         return []
-    async with locked(js, by, lambda _: None) as journal:
+    async with locked(js, by, tell) as journal:
         return journal.notes
 
 
@@ -254,7 +255,9 @@ async def _put_unchanged(js: JetStreamContext, write: Write) -> bool:
         value, revision = None, 0
     if value == write.value:
         return True
-    if revision != write.before:
+    # A password is erased before the new one is written: the dead process may have come so far.
+    erased = write.bucket == names.CREDENTIALS and value is None
+    if revision != write.before and not erased:
         return False
     await _put(js, write)
     return True

@@ -198,7 +198,9 @@ def _surplus(site: Site, state: State) -> Iterator[tuple[str, Change]]:
     for id, camera in state.cameras.items():
         if id not in site.cameras:
             details = redact(camera.url) if isinstance(camera, Camera) else "unusable"
-            yield "cameras", _removal(f"camera {id}", details, names.CAMERAS, id, state)
+            change = _removal(f"camera {id}", details, names.CAMERAS, id, state)
+            secret = _removal("", "", names.CREDENTIALS, id, state).writes if id in state.credentials else ()
+            yield "cameras", change._replace(writes=change.writes + secret)
     for id in state.rules:
         if id not in site.cameras or site.cameras[id].rules is None:
             yield "cameras", _removal(f"rules of {id}", "", names.RULES, id, state)

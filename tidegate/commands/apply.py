@@ -62,25 +62,21 @@ def apply(data: Path | None, accounts: Path | None, files: tuple[Path, ...], pru
     where = finder(data, accounts)
 
     async def work(client: Client) -> None:
+        with telling() as tell:
+            _say(await declared.recover(client, tell))
         shown = await declared.compare(client, wanted, where, wanted.sections if prune else ())
         show(shown)
         if not shown.plan.changes:
-            # An interrupted apply is completed also if this file changes nothing.
-            _say(await _applied(client, shown, where))
             return
         _check_removals(shown.plan.changes, yes)
         began = time.monotonic()
-        _say(await _applied(client, shown, where))
+        with telling() as tell:
+            _say(await declared.apply(client, shown, where, tell))
         kinds = Counter(change.kind for change in shown.plan.changes)
         done = f"{kinds['add']} added, {kinds['change']} changed, {kinds['remove']} removed"
         echo(f"{done} in {time.monotonic() - began:.1f} s")
 
     with_admin(data, work)
-
-
-async def _applied(client: Client, shown: declared.Comparison, where: declared.Find) -> list[str]:
-    with telling() as tell:
-        return await declared.apply(client, shown, where, tell)
 
 
 def finder(data: Path | None, accounts: Path | None) -> declared.Find:

@@ -82,12 +82,21 @@ async def apply(client: Client, shown: Comparison, place: Find, tell: Tell) -> l
     Raises Moved if the site changed since; BusError.
     """
     js = client.jetstream()
-    async with journal.locked(js, f"{getpass.getuser()}@{socket.gethostname()}", tell) as lock:
+    async with journal.locked(js, _person(), tell) as lock:
         journal.check_unmoved(shown.state, await _state(client, place))
         await lock.apply([write for change in shown.plan.changes for write in change.writes], tell)
     if place:
         await _change_readers(client, shown.plan, place, tell)
     return lock.notes
+
+
+async def recover(client: Client, tell: Tell) -> list[str]:
+    """Complete an interrupted apply, or wait for a running one; return a line for each change. Raises BusError."""
+    return await journal.recover(client.jetstream(), _person(), tell)
+
+
+def _person() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 async def _state(client: Client, place: Find) -> State:

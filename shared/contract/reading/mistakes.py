@@ -52,7 +52,7 @@ def _mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
         yield from _of_struct(value, kind, path)
     elif origin in (Union, types.UnionType):
         yield from _of_union(value, arguments, path)
-    elif origin is list and isinstance(value, list):
+    elif (origin is list or (origin is tuple and ... in arguments)) and isinstance(value, list):
         for i, item in enumerate(value):
             yield from mistakes(item, arguments[0], f"{path}[{i}]")
     elif origin is tuple and isinstance(value, list) and len(value) == len(arguments):
