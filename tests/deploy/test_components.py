@@ -224,6 +224,27 @@ def test_webhook_is_a_component_of_either_form(form: str, tmp_path: Path) -> Non
 
 @pytest.mark.foreign
 @pytest.mark.parametrize("form", ["h100", "h100/demand"])
+def test_site_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("cameras: {lobby: {url: 'rtsp://10.0.0.7/a'}}")
+    generated = {"configMapGenerator": [{"name": "tidegate-site", "namespace": "tidegate", "files": ["site.yaml"]}]}
+    docs = overlay(tmp_path, form, "kubernetes/site", "kubernetes/tls", images=IMAGES, **generated)
+    check_builtin_kinds(docs)
+    (job,) = (d for d in docs if d["kind"] == "Job" and d["metadata"]["name"] == "tidegate-site")
+    assert job["metadata"]["namespace"] == "tidegate"
+    container = container_of(job)
+    assert container["image"] == f"tidegate-small:{VERSION}"
+    assert container["command"][:2] == ["tidegate", "apply"]
+    (volume,) = (v["configMap"] for v in pod_of(job)["volumes"] if v["name"] == "site")
+    assert volume["name"] in of(docs, "ConfigMap") and volume["name"].startswith("tidegate-site-"), "it has a hash"
+    assert {"NATS_CA", "NATS_CERT", "NATS_KEY"} <= {e["name"] for e in container["env"]}
+    (tmp_path / "site.yaml").write_text("cameras: {}")
+    again = overlay(tmp_path, form, "kubernetes/site", images=IMAGES, **generated)
+    changed = next(d for d in again if d["kind"] == "Job" and d["metadata"]["name"] == "tidegate-site")
+    assert pod_of(changed)["volumes"] != pod_of(job)["volumes"]
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("form", ["h100", "h100/demand"])
 def test_pictures_is_a_component_of_either_form(form: str, tmp_path: Path) -> None:
     docs = overlay(tmp_path, form, "kubernetes/pictures", images=IMAGES)
     check_builtin_kinds(docs)

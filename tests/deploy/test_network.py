@@ -34,6 +34,7 @@ pytestmark = pytest.mark.xdist_group("deploy")
 
 ALL = {
     "": [
+        "kubernetes/site",
         "kubernetes/webhook",
         "kubernetes/console",
         "kubernetes/recorder",
@@ -43,6 +44,7 @@ ALL = {
         "kubernetes/tls",
     ],
     "/demand": [
+        "kubernetes/site",
         "kubernetes/webhook",
         "kubernetes/console",
         "kubernetes/recorder",

@@ -57,6 +57,7 @@ README = (DEPLOY / "README.md").read_text()
 TENANT = OVERLAYS / "tenant"
 FORMS = ["", "/demand"]
 COMPONENTS = [
+    "kubernetes/site",
     "kubernetes/webhook",
     "kubernetes/console",
     "kubernetes/recorder",
