@@ -10,6 +10,7 @@
 | `static_scene` | whether a small picture shows what an earlier one showed, and which answers of a model hold for it |
 | `recordings` | recorded files of a camera: their index by time, and their stores |
 | `client` | requests to a running system: cameras, rules, dead letters, tracks, explanations, moments, answers |
+| `site` | the site file: its format, its changes, and a journal that makes all of them or none |
 | `models` | code that backends of models share; measured models, and the active one |
 | `service` | a service from its start to its exit |
 | `worker` | the loop and its messages in flight: pull, prepare, batch, infer, publish, acknowledge |

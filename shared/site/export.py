@@ -105,7 +105,7 @@ def _variables(state: State) -> dict[str, str]:
     """Return a name for the variables of each camera; no two are equal."""
     found: dict[str, str] = {}
     for id in state.cameras:
-        base = name = "CAMERA_" + re.sub(r"[^A-Z0-9]", "_", id.upper())
+        base = name = "SITE_" + re.sub(r"[^A-Z0-9]", "_", id.upper())
         number = 1
         while name in found.values():
             number += 1

@@ -55,7 +55,13 @@ async def read(js: JetStreamContext, readers: tuple[Reader, ...] | None = None) 
         credentials=secrets,
         rules={id: _rules(entry) for id, entry in sorted(found[names.RULES].items())},
         policies={key: _policy(key, entry) for key, entry in sorted(found[names.RECORDINGS].items())},
-        revisions={(bucket, key): entry.revision for bucket, values in found.items() for key, entry in values.items()},
+        revisions={
+            (bucket, key): entry.revision
+            for bucket, values in found.items()
+            for key, entry in values.items()
+            # The settings of a removed camera expire by themselves.
+            if not names.is_removed(key)
+        },
         readers=readers,
     )
 

@@ -68,7 +68,7 @@ async def test_a_site_is_applied_exported_and_pruned(
     assert "--force" in refusal
     monkeypatch.delenv("LOBBY_PASSWORD")
     again = await run(server, folder, "apply", "-f", "copy.yaml", "--prune")
-    assert "CAMERA_LOBBY_PASSWORD is not set: the stored password stays" in again and "nothing to change" in again
+    assert "SITE_LOBBY_PASSWORD is not set: the stored password stays" in again and "nothing to change" in again
     await run(server, folder, "camera", "add", "yard", "rtsp://127.0.0.1:9/yard")
     assert "camera yard is not in the file, and stays: --prune" in await run(server, folder, "diff", "-f", "site.yaml")
     refusal = await run(server, folder, "apply", "-f", "site.yaml", "--prune", code=1)

@@ -25,9 +25,9 @@ def export(data: Path | None, accounts: Path | None, save: Path | None, force: b
 
     \b
     Into a file:            tidegate export --save site.yaml
-    To another server:      tidegate export | NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate apply -f -
+    To another server:      NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate apply -f site.yaml
 
-    Variables such as ${CAMERA_LOBBY_PASSWORD} replace passwords. 'tidegate apply' leaves a stored password if its
+    Variables such as ${SITE_LOBBY_PASSWORD} replace passwords. 'tidegate apply' leaves a stored password if its
     variable is not set.
     """
     if save and save.exists() and save.is_file() and not force:
