@@ -37,7 +37,7 @@ _CHANGE = "change."
 # A lock that is not renewed for this long is of a dead process. Its holder stops earlier.
 LEASE_S = 15.0
 _HOLD_S = 10.0
-_RENEW_S = 3.0
+_RENEW_S = 1.0
 _POLL_S = 0.2
 # Writes in flight.
 _MOST_IN_FLIGHT = 32

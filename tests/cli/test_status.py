@@ -16,6 +16,7 @@ from shared.client import registry
 from shared.contract import events, names
 from shared.contract.cameras import Camera
 from shared.contract.events import CameraStatus
+from shared.site import journal
 from tests.support.processes.command_line import COMMAND
 from tests.support.waiting import patience_s
 from tests.support.worlds.jobs_world import film
@@ -116,3 +117,12 @@ async def test_a_server_that_can_not_be_reached_has_its_own_exit_code(server: Na
     assert away.returncode == 3 and found["level"] == "unreachable" and "no NATS server answers" in str(found["wrong"])
     nothing = await status(server, "--data", str(tmp_path / "none"), NATS_URL="")
     assert nothing.returncode == 3 and "nothing runs on" in nothing.stdout and not (tmp_path / "none").exists()
+
+
+async def test_an_interrupted_apply_is_shown(server: NatsServer, admin: Client) -> None:
+    bucket = await admin.jetstream().key_value(names.SITE)
+    await bucket.put(journal.LOCK, msgspec.json.encode(journal.Lock(by="alice@here", phase="committed")))
+    done = await status(server)
+    assert done.returncode == 1
+    assert "the changes of alice@here were interrupted" in done.stdout and "tidegate apply -f" in done.stdout
+    assert "alice" not in (await status(server, user="viewer")).stdout

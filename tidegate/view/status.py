@@ -46,6 +46,8 @@ from shared.contract.work import stats
 from shared.runtime.errors import BadSegment, BusError, SettingError, TidegateError
 from shared.runtime.plain import plain
 from shared.runtime.problems import Problem
+from shared.site import journal
+from shared.site.journal import Lock
 from tidegate.local import problems as local_problems
 
 # Heartbeats come each second, and segments about each second.
@@ -165,8 +167,8 @@ class _Reading:
         await client.subscribe(_BEATS, cb=self._beat)
         await client.subscribe(_SEGMENTS, cb=self._segment)
         listening = asyncio.create_task(asyncio.sleep(LISTEN_S))
-        streams, entries, running, _ = await asyncio.gather(
-            self._streams(), self._entries(), versions.versions(client, []), self._reasons()
+        streams, entries, running, _, lock = await asyncio.gather(
+            self._streams(), self._entries(), versions.versions(client, []), self._reasons(), self._lock()
         )
         await listening
         self._left_out |= {f"this user may not hear {text}": None for s, text in _HEARD.items() if s in client.forgone}
@@ -181,6 +183,7 @@ class _Reading:
             *_room(self._disk),
             *_of_streams(streams, self._now),
             *await self._buckets(streams),
+            *await self._interrupted(lock),
             *camera_findings,
         ]
         wrong += [f for s in self._late_services() if (f := _late(s, wrong))]
@@ -244,6 +247,20 @@ class _Reading:
         except BusError:
             return None
         return None
+
+    async def _lock(self) -> Lock | None:
+        """Return the lock of an apply; None if there is none, or if this user may not read it."""
+        try:
+            return await journal.pending(self._client.jetstream())
+        except (TimeoutError, nats.errors.Error, APIError, BusError):
+            return None  # the finding on its bucket, or on the streams, tells why
+
+    async def _interrupted(self, before: Lock | None) -> list[Finding]:
+        """Report an apply of a site file that did nothing since `before`. A running one ends, or renews its lock."""
+        if before is None or before.phase != "committed" or await self._lock() != before:
+            return []
+        remedy = "complete it: tidegate apply -f FILE, with the same file or another"
+        return [findings.bad("site file", f"the changes of {before.by} were interrupted", remedy)]
 
     async def _entries(self) -> dict[str, Camera | str] | None:
         """Return each camera, or why its entry is unusable; None if this user may not read them."""
