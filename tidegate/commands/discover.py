@@ -57,9 +57,7 @@ def _interface(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 
 
 _one_device = combined(
-    click.option(
-        "--profile", metavar="NAME", help="Profile to use, by name or token. Default: the one that suits."
-    ),
+    click.option("--profile", metavar="NAME", help="Profile to use, by name or token. Default: the one that suits."),
     click.option("--picture", type=NEW_FILE, help="Save the first picture of the stream as a JPEG file."),
     click.option("--add", metavar="ID", help="Add the stream as camera ID, with the login."),
     click.option(
@@ -192,7 +190,7 @@ def _video(profile: Profile) -> str:
 
 def _one(data: Path | None, text: str, options: passwords.PasswordOptions, wanted: Wanted) -> None:
     from tidegate.onvif.device import read
-    from tidegate.onvif.values import Address, NotAuthorized, OnvifError
+    from tidegate.onvif.values import Address, NotAuthorized, OnvifError, Unreachable
 
     address = Address.parse(text)
     login = _login(options)
@@ -206,10 +204,12 @@ def _one(data: Path | None, text: str, options: passwords.PasswordOptions, wante
             f"{address.short} refuses this login: see the password and the device's list of ONVIF users, which may be "
             "apart from its other users"
         ) from e
-    except OnvifError as e:
+    except Unreachable as e:
         raise SettingError(
             f"{address.short}: {e}: see that it is on, that ONVIF is enabled in it, and its port, as in HOST:8000"
         ) from e
+    except OnvifError as e:
+        raise SettingError(f"{address.short}: {e}: if it has an RTSP URL, add it by hand: 'tidegate camera add'") from e
     _show(address, device, wanted)
     if wanted.opens:
         _open(data, address, device, login, wanted)

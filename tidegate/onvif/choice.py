@@ -15,7 +15,7 @@ LEAST_WIDTH = 640
 
 
 def suited(profiles: Sequence[Profile]) -> list[Profile]:
-    """Return one profile for each video source: the smallest that is LEAST_WIDTH wide, or else the widest."""
+    """Return one profile for each video source: the narrowest of at least LEAST_WIDTH, or else the widest."""
     by_source: dict[str, list[Profile]] = {}
     for profile in profiles:
         if profile.codec in CODECS and profile.url:
@@ -26,8 +26,8 @@ def suited(profiles: Sequence[Profile]) -> list[Profile]:
 def _best(profiles: Sequence[Profile]) -> Profile:
     wide = [profile for profile in profiles if profile.width >= LEAST_WIDTH]
     if wide:
-        return min(wide, key=lambda p: (p.width * p.height, -p.fps))
-    return max(profiles, key=lambda p: (p.width * p.height, p.fps))
+        return min(wide, key=lambda p: (p.width, p.height, -p.fps))
+    return max(profiles, key=lambda p: (p.width, p.height, p.fps))
 
 
 def chosen(device: Device, name: str | None) -> Profile:

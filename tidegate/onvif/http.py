@@ -16,7 +16,7 @@ from shared.runtime.plain import plain
 from shared.runtime.redact import redact
 from tidegate.onvif import soap
 from tidegate.onvif.elements import Element
-from tidegate.onvif.values import LONGEST_TEXT, Address, BadAnswer, Login, OnvifError
+from tidegate.onvif.values import LONGEST_TEXT, Address, BadAnswer, Login, OnvifError, Unreachable
 
 REQUEST_S = 5.0
 MOST_BYTES = 1024 * 1024
@@ -55,9 +55,9 @@ class Requests:
             async with asyncio.timeout(REQUEST_S):
                 status, data = await self._post(address, content, login)
         except (TimeoutError, httpx.TimeoutException) as e:
-            raise OnvifError(f"it does not answer {operation} within {REQUEST_S:g} s") from e
+            raise Unreachable(f"it does not answer {operation} within {REQUEST_S:g} s") from e
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as e:
-            raise OnvifError(f"it can't be reached by HTTP: {plain(redact(str(e)))[:LONGEST_TEXT]}") from e
+            raise Unreachable(f"it can't be reached by HTTP: {plain(redact(str(e)))[:LONGEST_TEXT]}") from e
         return soap.body(data, status, operation)
 
     async def _post(self, address: Address, content: bytes, login: Login | None) -> tuple[int, bytes]:
@@ -73,6 +73,8 @@ class Requests:
                 again = flow.send(response)
             except StopIteration:
                 return response.status_code, data
+            except (httpx.ProtocolError, KeyError, NotImplementedError, ValueError) as e:
+                raise OnvifError("it asks for a kind of digest that can't be answered") from e
             response, data = await self._send(again)
         flow.close()
         return response.status_code, data

@@ -26,6 +26,10 @@ class NotAuthorized(OnvifError):
     """The device wants a login, or refuses this one."""
 
 
+class Unreachable(OnvifError):
+    """Nothing answers at this address, or not by HTTP."""
+
+
 class BadAnswer(OnvifError):
     """The device's answer is too long, or not what was asked for."""
 
@@ -65,7 +69,9 @@ class Address(NamedTuple):
             raise SettingError(f"the device's ADDRESS {plain(redact(text))[:LONGEST_TEXT]} is none: {wanted}")
         path = (parts.path if parts.path.strip("/") else PATH) + (f"?{parts.query}" if parts.query else "")
         if not _is_path(path):
-            raise SettingError(f"the device's ADDRESS has a path with spaces or over {LONGEST_URL} characters: {wanted}")
+            raise SettingError(
+                f"the device's ADDRESS has a path with spaces or over {LONGEST_URL} characters: {wanted}"
+            )
         return cls(parts.scheme, host.lower(), port or PORTS[parts.scheme], path)
 
     @property

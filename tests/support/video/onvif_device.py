@@ -16,6 +16,7 @@ import hashlib
 import random
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -63,7 +64,8 @@ class OnvifDevice:
     """login: user and password that it wants; None: it shows everything. media: namespaces of its media services.
 
     answers: by operation, in place of the usual answers. ahead: of its clock. digest: it wants HTTP's digest instead.
-    scopes, xaddrs: of its answer to a probe. datagram: makes its answer to a probe of the usual one. heard: requests.
+    scopes, xaddrs: of its answer to a probe. datagram: makes its answer to a probe of the usual one. tls: with a
+    certificate. heard: requests.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class OnvifDevice:
         xaddrs: str | None = None,
         datagram: Callable[[bytes], bytes] = lambda usual: usual,
         ip: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.ip = ip or f"{network()}.2"
         self.asker = self.ip.rpartition(".")[0] + ".1"
@@ -88,6 +91,8 @@ class OnvifDevice:
         self.nonces: set[str] = set()
         self._server = ThreadingHTTPServer((self.ip, 0), _handler(self))
         self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.address = f"{self.ip}:{self._server.server_port}"
         self.service = f"http://{self.address}/onvif/device_service"
         self.xaddrs = self.service if xaddrs is None else xaddrs
@@ -207,12 +212,16 @@ def _answer(device: OnvifDevice, operation: str, body: str, authorization: str) 
     if operation not in makers:
         return fault("ter:ActionNotSupported", f"no {operation}")
     made = makers[operation]()
-    return made if isinstance(made, bytes) else soap(f"<t:{operation}Response xmlns:t='t'>{made}</t:{operation}Response>")
+    return (
+        made if isinstance(made, bytes) else soap(f"<t:{operation}Response xmlns:t='t'>{made}</t:{operation}Response>")
+    )
 
 
 def _token_fits(device: OnvifDevice, body: str) -> bool:
     """Whether the UsernameToken is of the user, new, of this minute, and right."""
-    parts = [re.search(rf"<\w+:{name}[^>]*>([^<]*)<", body) for name in ("Username", "Password", "Nonce", "Created")]
+    parts = [
+        re.search(rf"<\w+:{name}(?: [^>]*)?>([^<]*)<", body) for name in ("Username", "Password", "Nonce", "Created")
+    ]
     if not all(parts) or not device.login:
         return False
     user, password, nonce, created = (part[1] for part in parts if part)
