@@ -10,6 +10,7 @@ import fcntl
 import socket
 import struct
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 
 from shared.runtime.errors import SettingError
@@ -23,8 +24,9 @@ _MOST_INTERFACES = 32
 _LONGEST = 16_384
 _MOST_DATAGRAMS = 2000
 MOST_DEVICES = 256
-# A recorder may answer for its channels. A sender that invents devices must not fill the list.
+# A recorder may answer for its channels. A sender that invents devices must not fill the list, or use up the datagrams.
 _MOST_OF_SENDER = 16
+_MOST_DATAGRAMS_OF_SENDER = 64
 # Linux: netdevice(7).
 _SIOCGIFADDR, _SIOCGIFFLAGS = 0x8915, 0x8913
 _UP, _LOOPBACK, _MULTICAST = 0x1, 0x8, 0x1000
@@ -37,12 +39,14 @@ class Answers(asyncio.DatagramProtocol):
         self.found: dict[tuple[str, str], Found] = {}
         self._ids = ids
         self._left = _MOST_DATAGRAMS
-        self._by_sender: dict[str, int] = {}
+        self._by_sender: Counter[str] = Counter()
+        self._datagrams: Counter[str] = Counter()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._left <= 0 or len(data) > _LONGEST:
+        if self._left <= 0 or self._datagrams[addr[0]] >= _MOST_DATAGRAMS_OF_SENDER or len(data) > _LONGEST:
             return
         self._left -= 1
+        self._datagrams[addr[0]] += 1
         try:
             for found in probe.answers(data, self._ids, addr[0]):
                 self._take(found)
@@ -53,11 +57,11 @@ class Answers(asyncio.DatagramProtocol):
         """An unreachable port of one host concerns no other."""
 
     def _take(self, found: Found) -> None:
-        key, count = (found.sender, found.endpoint), self._by_sender.get(found.sender, 0)
-        if key in self.found or len(self.found) >= MOST_DEVICES or count >= _MOST_OF_SENDER:
-            return
-        self.found[key] = found
-        self._by_sender[found.sender] = count + 1
+        key = (found.sender, found.endpoint)
+        is_full = len(self.found) >= MOST_DEVICES or self._by_sender[found.sender] >= _MOST_OF_SENDER
+        if key not in self.found and not is_full:
+            self.found[key] = found
+            self._by_sender[found.sender] += 1
 
 
 async def discover(interfaces: Sequence[str], within_s: float) -> list[Found]:

@@ -65,7 +65,8 @@ def _own_address(urls: list[str], sender: str) -> Address | None:
     for url in urls:
         try:
             if urlsplit(url).hostname == sender:
-                return Address.parse(url)
+                # Senders can be forged: a query could be a command to the machine that is really there.
+                return Address.parse(url.partition("?")[0])
         except (ValueError, SettingError):
             continue
     return None

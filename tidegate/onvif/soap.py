@@ -27,8 +27,8 @@ _SECURITY = (
     "<u:Created>{created}</u:Created></w:UsernameToken></w:Security></s:Header>"
 )
 REFUSED = "it wants a login, or refuses this one"
-# Parts of ONVIF's and WS-Security's codes for a missing or wrong login.
-_UNAUTHORIZED = ("notauthorized", "failedauthentication", "invalidsecuritytoken")
+# Parts of ONVIF's and WS-Security's codes, in lower case, for a missing or wrong login.
+_UNAUTHORIZED = ("notauthorized", "unauthorized", "failedauthentication", "invalidsecuritytoken")
 
 
 def envelope(body: str, login: Login | None, nonce: bytes, now: dt.datetime) -> bytes:
@@ -54,7 +54,7 @@ def digest(nonce: bytes, created: str, password: str) -> str:
 
 def body(data: bytes, status: int, operation: str) -> Element:
     """Return the answer to an operation. Raises NotAuthorized for a refused login, else OnvifError."""
-    if status == 401:
+    if status in (401, 403):
         raise NotAuthorized(REFUSED)
     try:
         root = parse(data)
@@ -71,10 +71,15 @@ def body(data: bytes, status: int, operation: str) -> Element:
 
 
 def _error(fault: Element, operation: str) -> OnvifError:
-    codes = " ".join(
-        found.text() for found in (fault.first("Code", "Subcode", "Value"), fault.first("faultcode")) if found
-    ) + fault.text("Code", "Subcode", "Subcode", "Value")
-    if any(code in codes.replace(" ", "").lower() for code in _UNAUTHORIZED):
-        return NotAuthorized(REFUSED)
     reason = short(fault.text("Reason", "Text") or fault.text("faultstring")) or "no reason"
+    # Some devices have the code in their reason alone.
+    codes = (
+        fault.text("Code", "Subcode", "Value"),
+        fault.text("Code", "Subcode", "Subcode", "Value"),
+        fault.text("faultcode"),
+        reason,
+    )
+    words = ["".join(code.split()).lower() for code in codes]
+    if any(part in word for part in _UNAUTHORIZED for word in words):
+        return NotAuthorized(REFUSED)
     return OnvifError(f"it refuses {operation}: {reason}")

@@ -66,7 +66,7 @@ async def test_the_first_answer_of_a_device_counts_and_no_sender_fills_the_list(
         answers.datagram_received(first, ("10.0.0.1", 3702))
         answers.datagram_received(first.replace(b"Front", b"Back"), ("10.0.0.1", 3702))
         assert [found.name for found in answers.found.values()] == ["Front Door"]
-        for n in range(100):
+        for n in range(5000):
             answers.datagram_received(first.replace(b"urn:uuid:127", b"urn:uuid:%d" % n), ("10.0.0.2", 3702))
         assert len(answers.found) == 1 + 16
         for n in range(3000):

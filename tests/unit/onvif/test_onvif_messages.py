@@ -56,7 +56,7 @@ def test_a_device_is_read_from_its_answer() -> None:
 def test_an_address_that_is_not_the_senders_is_left_out(xaddrs: str) -> None:
     (found,) = probe.answers(_match(xaddrs), frozenset({ID}), "10.0.0.7")
     assert found.address is None
-    (found,) = probe.answers(_match(f"{xaddrs} http://10.0.0.7/x"), frozenset({ID}), "10.0.0.7")
+    (found,) = probe.answers(_match(f"{xaddrs} http://10.0.0.7/x?reboot=1"), frozenset({ID}), "10.0.0.7")
     assert found.address and found.address.url == "http://10.0.0.7:80/x"
 
 
@@ -97,6 +97,8 @@ def _payload(answer: bytes) -> bytes:
     ("data", "status", "error", "text"),
     [
         (b"", 401, NotAuthorized, "login"),
+        (b"", 403, NotAuthorized, "login"),
+        (_payload(fault("ter:Sender", "Sender not Authorized")), 400, NotAuthorized, "login"),
         (_payload(fault("ter:NotAuthorized", "no")), 400, NotAuthorized, "login"),
         (_payload(fault("wsse:FailedAuthentication", "no")), 500, NotAuthorized, "login"),
         (
