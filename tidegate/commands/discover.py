@@ -116,7 +116,7 @@ def discover(data: Path | None, address: str | None, timeout: float, interface: 
 
 def _check_list_only(login: passwords.PasswordOptions, wanted: Wanted) -> None:
     """Raise SettingError for options that need the address of one device."""
-    given = {
+    options = {
         "--user": login.user,
         "--password-stdin": login.password_stdin,
         "--password-file": login.password_file,
@@ -125,7 +125,7 @@ def _check_list_only(login: passwords.PasswordOptions, wanted: Wanted) -> None:
         "--profile": wanted.profile,
         "--trust-host": wanted.trust_host,
     }
-    for option, value in given.items():
+    for option, value in options.items():
         if value:
             raise SettingError(f"{option} is for one device: give its ADDRESS, which 'tidegate camera discover' lists")
 
@@ -134,14 +134,14 @@ def _list(interface: str | None, timeout: float, as_json: bool) -> None:
     from tidegate.onvif.discovery import interfaces
     from tidegate.onvif.survey import survey
 
-    asked = [interface] if interface else interfaces()
-    surveyed = asyncio.run(waited_for(survey(asked, timeout), "waiting for cameras"))
+    addresses = [interface] if interface else interfaces()
+    surveyed = asyncio.run(waited_for(survey(addresses, timeout), "waiting for cameras"))
     if as_json:
         for one in surveyed:
             echo_json(_found_as_json(one))
         return
     empty = (
-        f"no camera answered on {', '.join(asked)}: ONVIF may be off in it, or it is in another network; 'tidegate "
+        f"no camera answered on {', '.join(addresses)}: ONVIF may be off in it, or it is in another network; 'tidegate "
         "camera discover ADDRESS' asks one"
     )
     records.show(screen(), FOUND, [_found_row(one) for one in surveyed], empty)

@@ -48,8 +48,8 @@ def envelope(body: str, login: Login | None, nonce: bytes, now: dt.datetime) -> 
 def digest(nonce: bytes, created: str, password: str) -> str:
     """Return the digest of a UsernameToken."""
     # The protocol sets SHA-1.
-    made = hashlib.sha1(nonce + created.encode() + password.encode(errors="surrogateescape"))  # noqa: S324
-    return base64.b64encode(made.digest()).decode()
+    found = hashlib.sha1(nonce + created.encode() + password.encode(errors="surrogateescape"))  # noqa: S324
+    return base64.b64encode(found.digest()).decode()
 
 
 def body(data: bytes, status: int, operation: str) -> Element:
