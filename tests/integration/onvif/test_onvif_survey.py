@@ -36,7 +36,7 @@ async def test_devices_are_listed_with_streams_where_no_login_is_needed() -> Non
 
 
 async def test_bad_devices_do_not_harm_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "_DEVICE_S", 2.0)
+    monkeypatch.setattr(survey, "_DEVICE_S", 5.0)
     net = network()
     with contextlib.ExitStack() as devices:
 
