@@ -10,6 +10,7 @@
 | `audit` | what arrived, what each way to scale would have cost on it, and the ScaledObject for it |
 | `models` | what a detector costs, and the one that `tidegate up` runs |
 | `drawing` | frames with what was detected and followed in them; plots |
+| `onvif` | ONVIF cameras on the local network, and the streams of one |
 | `view` | what happens now, gathered and shown in a terminal; `tidegate up` as the stack and its live view |
 | `whatif` | an audit that a program asks for, in a process of its own |
 | `archive` | reanalysis of recorded video: on this machine, on idle replicas, or on a cluster of Ray |

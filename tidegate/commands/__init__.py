@@ -3,6 +3,7 @@
 | module | idea |
 |---|---|
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
+| `discover` | a part of `camera`: cameras on the local network |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
 | `apply`, `diff`, `export` | commands for a site file |
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |

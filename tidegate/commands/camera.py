@@ -19,6 +19,7 @@ from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
 from tidegate.client import labels
 from tidegate.commands import Group, passwords
+from tidegate.commands.discover import discover
 from tidegate.commands.options import combined, connected, data_option, screen, with_admin
 from tidegate.view import records
 from tidegate.view.inert import echo, echo_json, one_line
@@ -31,14 +32,17 @@ UNUSABLE = "unusable"
 
 @click.group(cls=Group)
 def camera() -> None:
-    """Add, list, change and remove cameras at runtime.
+    """Find, add, list, change and remove cameras at runtime.
 
     \b
+    Find ONVIF cameras:     tidegate camera discover
     Add a camera:           tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --fps 5
     List them:              tidegate camera list
     Analyse more frames:    tidegate camera set lobby --fps 10
     """
 
+
+camera.add_command(discover)
 
 # Fields that --unset can clear, by the name of the option that sets them.
 _UNSET = {

@@ -95,6 +95,7 @@ _OTHER_EXTRAS: Mapping[str, Extra] = {
     "cv-onnx": Extra(("onnx", "onnxruntime"), "detectors' files on GPUs of NVIDIA and AMD"),
     "cv-torch": Extra(("torch", "torchvision", "transformers"), "torchvision's and transformers' detectors"),
     "embed-torch": Extra(("torch", "open_clip"), "CLIP models, which find by text"),
+    "onvif": Extra(("httpx",), "ONVIF cameras by 'tidegate camera discover'"),
     "otel": Extra(("opentelemetry.exporter.otlp.proto.http",), "exported traces"),
 }
 
