@@ -238,6 +238,34 @@ class Chunk:
                 self._table.delete(in_("id", ids))
                 self._deleted = True
 
+    def count(self, condition: str) -> int:
+        """Return the number of rows that match a condition in SQL."""
+        return int(self._table.count_rows(condition))
+
+    def erase(self, condition: str) -> None:
+        """Delete the rows that match a condition in SQL, and every byte of them in the table's files.
+
+        All other rows are written again, as compaction leaves a file alone of which few rows are deleted. The indexes
+        are built again, as they hold values of deleted rows. Readers of an older version may fail, and read again.
+        """
+        with self._writing:
+            if self.is_closed:
+                return
+            self._table.delete(condition)
+            self._table.update(where="true", values_sql={"camera": "camera"})
+            for column, config in _SCALARS:
+                self._table.create_index(column, config=config, replace=True)
+            if self._indexed and self._table.index_stats(_VECTOR_INDEX) is not None:
+                if self.rows > TUNING.exact:
+                    self._table.create_index("vector", config=_INDEX, replace=True)
+                else:
+                    self._table.drop_index(_VECTOR_INDEX)
+            self._table.optimize(cleanup_older_than=dt.timedelta(0), delete_unverified=True)
+            self._deleted = False
+            summary = Summary()
+            summary.record(self._table.search().select(["time", "camera", "label"]).to_arrow())
+            self.summary = summary
+
     def tidy(self, *, full: bool, force: bool = False) -> None:
         """Compact small files, index unindexed rows, and free the space of deleted ones.
 

@@ -68,6 +68,11 @@ ENTRY_BYTES = {
     names.RULES: 512 * 1024,
     names.RECORDINGS: 256 * 1024,
 }
+# The buckets with passwords, or with what was seen of a camera, of which `tidegate erase` deletes entries.
+ERASABLE = (
+    *(names.CREDENTIALS, names.CAMERAS, names.RULES, names.RECORDINGS),
+    *(names.RECORDER, names.ANALYTICS, names.SCENES, names.REVIEWS),
+)
 # Maximum disk space of deferred jobs: 400 bytes for each segment, ten minutes of 500 cameras.
 BACKFILL_BYTES = 128 * MB
 BACKFILL_JOB_BYTES = 4096
@@ -390,8 +395,8 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         max_age=max_age,
         discard=DiscardPolicy.NEW,
         duplicate_window=2 * MINUTE,
-        # Deleting its message overwrites a password on disk.
-        deny_delete=name != names.CREDENTIALS,
+        # Deleting a message overwrites it on disk, where a purge and a new value leave it.
+        deny_delete=name not in ERASABLE,
         # The settings of a removed camera expire, and so do sessions, links and dropped states.
         allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE, names.ANALYTICS) else None,
         allow_rollup_hdrs=False,
