@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -58,6 +59,7 @@ class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
 
 TUNING = ChunkTuning()
 _VECTOR_INDEX = "vector_idx"
+_AGE = dt.timedelta(milliseconds=20)
 _INDEX = IvfRq(distance_type="cosine", num_bits=4, target_partition_size=1_000_000, max_iterations=5, sample_rate=64)
 _SCALARS: tuple[tuple[str, Any], ...] = (
     ("id", BTree()),
@@ -260,7 +262,10 @@ class Chunk:
                     self._table.create_index("vector", config=_INDEX, replace=True)
                 else:
                     self._table.drop_index(_VECTOR_INDEX)
-            self._table.optimize(cleanup_older_than=dt.timedelta(0), delete_unverified=True)
+            self._table.optimize()
+            # Versions are removed by their age: the last one must be older than this.
+            time.sleep(_AGE.total_seconds())
+            self._table.optimize(cleanup_older_than=_AGE / 2, delete_unverified=True)
             self._deleted = False
             summary = Summary()
             summary.record(self._table.search().select(["time", "camera", "label"]).to_arrow())

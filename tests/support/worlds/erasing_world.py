@@ -96,13 +96,18 @@ def segment_headers(camera: str, second: float) -> dict[str, str]:
 
 def found(folders: Iterable[Path], markers: Iterable[Placed]) -> set[Placed]:
     """The markers whose bytes are in any file below these folders."""
-    wanted = set(markers)
-    there: set[Placed] = set()
-    for folder in folders:
-        for path in folder.rglob("*"):
-            if path.is_file():
-                data = path.read_bytes()
-                there |= {one for one in wanted - there if one.text.encode() in data}
+    wanted = list(markers)
+    there = bytes_found(folders, [one.text.encode() for one in wanted])
+    return {one for one in wanted if one.text.encode() in there}
+
+
+def bytes_found(folders: Iterable[Path], wanted: Iterable[bytes]) -> set[bytes]:
+    """Those of some bytes that are in any file below these folders."""
+    left = set(wanted)
+    there: set[bytes] = set()
+    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        there |= {one for one in left - there if one in data}
     return there
 
 
