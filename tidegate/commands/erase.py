@@ -12,6 +12,9 @@ import click
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
+from shared.contract import names
+from shared.contract.reading.entries import entries
+from shared.recordings.policies import Policies
 from shared.runtime.errors import SettingError
 from tidegate.client.times import clock, instant, now_here
 from tidegate.commands.options import TIME, data_option, screen, with_admin
@@ -82,7 +85,7 @@ def erase(
             plan = Plan(wanted, dry_run=True, despite_hold=despite_hold, settings=wanted.is_whole, states=states)
             with telling() as tell:
                 outcome = await passes.count(client, plan, tell)
-            await _print(client, outcome.results)
+            await _print(client, wanted.camera, outcome.results)
             _print_store(data, outcome.results)
             return
         settings = await passes.check(client, wanted, remove=remove, despite_hold=despite_hold)
@@ -129,8 +132,8 @@ def _report(wanted: Scope, outcome: Outcome) -> None:
             echo(f"{one.store}: {one.problem}", err=True)
         elif one.number:
             echo(f"{one.store}: {one.number:,} erased, {sized(one.size)}{_wider(wanted, one, now)}")
-            if one.remark:
-                echo(f"  stays: {one.remark}")
+            if stays := "; ".join(filter(None, (one.remark, table.every()[one.store].why))):
+                echo(f"  stays: {stays}")
     total = sum(one.number for one in outcome.results.values())
     what = "everything" if wanted.is_whole else wanted.words()
     if outcome.problems:
@@ -146,13 +149,17 @@ def _wider(wanted: Scope, one: Result, now: dt.datetime) -> str:
     return f"; whole files, which show {clock(one.since, now)} to {clock(one.until, now)}"
 
 
-async def _print(client: Client, results: Mapping[str, Result]) -> None:
+async def _print(client: Client, camera: str, results: Mapping[str, Result]) -> None:
+    policy = Policies(await entries(client.jetstream(), names.RECORDINGS)).of(camera)
+    held = "held: no recording expires" if policy.hold else ""
+    recorded = held or f"{policy.keep_days:g} d, with incidents {max(policy.keep_days, policy.incidents_days):g} d"
     rows = []
     for name, store in table.every().items():
         found = results.get(name)
         items = "" if found is None else "?" if found.problem else f"{found.number:,}"
         size = sized(found.size) if found and found.number else ""
-        rows.append((name, items, size, await _retention(client, name, store), store.holds, _remark(store, found)))
+        kept = recorded if name == table.RECORDED else await _retention(client, name, store)
+        rows.append((name, items, size, kept, store.holds, _remark(store, found)))
     records.show(screen(), FIELDS, rows, "")
 
 

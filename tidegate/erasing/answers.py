@@ -21,7 +21,8 @@ SILENT_S = 10.0
 SUBJECTS = {RECORDED: names.ERASE_RECORDINGS, INDEX: names.ERASE_INDEX}
 _REMEDIES = {
     RECORDED: "no recorder answers for this camera: start it ('tidegate up --record'), and run this again",
-    INDEX: "no search service answers: start it ('tidegate up --search'), and run this again",
+    INDEX: "no search service answers: start it ('tidegate up --search'), and run this again. Where its index is gone, "
+    "'tidegate reindex' begins without it",
 }
 
 

@@ -49,7 +49,7 @@ async def erase(client: Client, bucket: str, found: dict[int, tuple[str, int]], 
     kept = ""
     try:
         await messages.delete(client, of, [Message(seq, size) for seq, (_, size) in found.items()], tell)
-    except* Undeletable:
+    except Undeletable:
         kept = (
             "an earlier version created this bucket, which lets nothing be overwritten: erased entries stay in the "
             "server's file until it rewrites that"
@@ -63,6 +63,6 @@ async def erase(client: Client, bucket: str, found: dict[int, tuple[str, int]], 
     return kept
 
 
-def reviews(incidents: Sequence[str]) -> list[str]:
-    """Return the keys of reviews of these incidents, by any user."""
-    return [f"reviewed.*.{incident}" for incident in incidents if incident]
+def incident_of(subject: str) -> str:
+    """Return the incident of a review, `$KV.reviews.reviewed.<person>.<incident>`; empty for another key."""
+    return subject.split(".", 4)[4] if subject.count(".") >= 4 else ""

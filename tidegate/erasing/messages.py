@@ -96,9 +96,13 @@ async def delete(client: Client, stream: str, found: Sequence[Message], tell: Te
             if done % 100 == 0:
                 tell(f"{stream}: {done:,} of {len(found):,} messages erased")
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(min(PARALLEL, len(found))):
-            tasks.create_task(work())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(PARALLEL, len(found))):
+                tasks.create_task(work())
+    except BaseExceptionGroup as group:
+        # One reason is enough: the others are the same, or follow from it.
+        raise group.exceptions[0] from None
 
 
 async def _delete(client: Client, stream: str, seq: int) -> None:

@@ -76,7 +76,7 @@ async def check(client: Client, scope: Scope, *, remove: bool, despite_hold: boo
 
 async def count(client: Client, plan: Plan, tell: Tell) -> Outcome:
     """Count what there is. Nothing changes."""
-    return Outcome({one.store: one for one in await stores.every(client, plan, tell)}, 0)
+    return Outcome({one.store: one for one in await stores.every(client, plan, tell, set())}, 0)
 
 
 async def erase(client: Client, plan: Plan, tell: Tell, *, in_flight_s: float | None = None) -> Outcome:
@@ -86,7 +86,8 @@ async def erase(client: Client, plan: Plan, tell: Tell, *, in_flight_s: float | 
 
     Raises BusError, nats.errors.Error or TimeoutError: calling it again completes the erasure.
     """
-    results = {one.store: one for one in await stores.every(client, plan, tell)}
+    incidents = set[str]()
+    results = {one.store: one for one in await stores.every(client, plan, tell, incidents)}
     passes, began = 1, time.monotonic()
     found, last, wait_s = _found(results), began, _wait_s(results) if in_flight_s is None else in_flight_s
     plan = plan._replace(states=plan.scope.is_whole and plan.states)
@@ -96,7 +97,7 @@ async def erase(client: Client, plan: Plan, tell: Tell, *, in_flight_s: float | 
             return Outcome({n: r._replace(problem=problem) if n in found else r for n, r in results.items()}, passes)
         tell(f"waiting for what is in flight: {max(0.0, wait_s - time.monotonic() + last):.0f} s")
         await asyncio.sleep(min(BETWEEN_S, wait_s) if not found else 0)
-        more = {one.store: one for one in await stores.every(client, plan, tell)}
+        more = {one.store: one for one in await stores.every(client, plan, tell, incidents)}
         passes += 1
         found = _found(more)
         if found:

@@ -14,7 +14,7 @@ from tidegate.erasing import answers, entries, letters, messages
 from tidegate.erasing.answers import Away
 from tidegate.erasing.messages import Tell
 from tidegate.erasing.scope import Scope
-from tidegate.erasing.table import BUCKETS, INDEX, RECORDED, SERVICES, STREAMS, Store, subjects
+from tidegate.erasing.table import BUCKETS, INDEX, RECORDED, STREAMS, Store, subjects
 
 
 class Result(NamedTuple):
@@ -57,10 +57,13 @@ class Plan(NamedTuple):
     states: bool = True
 
 
-async def every(client: Client, plan: Plan, tell: Tell) -> list[Result]:
-    """Erase, or count, once in every store. Raises BusError, nats.errors.Error or TimeoutError."""
+async def every(client: Client, plan: Plan, tell: Tell, incidents: set[str]) -> list[Result]:
+    """Erase, or count, once in every store. Raises BusError, nats.errors.Error or TimeoutError.
+
+    incidents: ids of the camera's incidents in earlier passes; those of this pass are added.
+    """
     # Reviews are found by the camera's incidents, which go later.
-    found = [await _reviews(client, plan, tell)]
+    found = [await _reviews(client, plan, tell, incidents)]
     # Letters without a payload are known by their messages, which go later.
     found.append(await _letters(client, plan, tell))
     for name, store in STREAMS.items():
@@ -93,9 +96,7 @@ class _Incident(msgspec.Struct):
     incident: str = ""
 
 
-async def _reviews(client: Client, plan: Plan, tell: Tell) -> Result:
-    incidents: set[str] = set()
-
+async def _reviews(client: Client, plan: Plan, tell: Tell, incidents: set[str]) -> Result:
     def look(stored: Stored) -> None:
         try:
             incidents.add(msgspec.json.decode(stored.data, type=_Incident).incident)
@@ -105,7 +106,10 @@ async def _reviews(client: Client, plan: Plan, tell: Tell) -> Result:
     for stream in (names.ALERTS, names.EVENTS):
         of = [names.event(kind, plan.scope.camera) for kind in names.COPIED]
         await messages.find(client, stream, of, plan.scope, tell, look)
-    return await _erased(client, names.REVIEWS, entries.reviews(sorted(incidents)), plan, tell)
+    # An id is compared, and is no pattern: whoever published it must not reach other reviews.
+    every = await entries.find(client, names.REVIEWS, [">"], tell)
+    found = {seq: one for seq, one in every.items() if entries.incident_of(one[0]) in incidents - {""}}
+    return await _erased(client, names.REVIEWS, found, plan, tell)
 
 
 async def _entries(client: Client, bucket: str, store: Store, plan: Plan, tell: Tell) -> Result:
@@ -115,11 +119,11 @@ async def _entries(client: Client, bucket: str, store: Store, plan: Plan, tell: 
         return Result(f"KV {bucket}", remark="the recorder takes the range out of it")
     if not plan.scope.is_whole and not plan.states:
         return Result(f"KV {bucket}", remark="the present state stays: the range ended over an hour ago")
-    return await _erased(client, bucket, subjects(store, plan.scope.camera), plan, tell)
+    found = await entries.find(client, bucket, subjects(store, plan.scope.camera), tell)
+    return await _erased(client, bucket, found, plan, tell)
 
 
-async def _erased(client: Client, bucket: str, keys: list[str], plan: Plan, tell: Tell) -> Result:
-    found = await entries.find(client, bucket, keys, tell)
+async def _erased(client: Client, bucket: str, found: dict[int, tuple[str, int]], plan: Plan, tell: Tell) -> Result:
     remark = ""
     if found and not plan.dry_run:
         remark = await entries.erase(client, bucket, found, tell)
@@ -134,4 +138,4 @@ async def _service(client: Client, store: str, plan: Plan, tell: Tell) -> Result
         return Result(store, problem=str(e))
     if answer is None:
         return Result(store, remark="nothing: the service never ran for it")
-    return Result(store, answer.count, answer.size, answer.since, answer.until, answer.remark or SERVICES[store].why)
+    return Result(store, answer.count, answer.size, answer.since, answer.until, answer.remark)

@@ -57,7 +57,7 @@ STREAMS: Mapping[str, Store] = {
         "a picture with each alert",
         "messages",
         (names.PICTURE + ".alerts.{camera}.*",),
-        limit="incidents_days of the camera's policy",
+        limit="as long as the camera's incidents",
     ),
     names.USAGE: Store("numbers of segments and seconds", "expires", why="it has sums by the minute, and no picture"),
     names.AUDIT: Store(
@@ -101,7 +101,7 @@ SERVICES: Mapping[str, Store] = {
         "files of video in RECORDER_STORE",
         "service",
         why="older versions of objects in a bucket that keeps them",
-        limit="the camera's policy, by default 7 days, with incidents 30",
+        limit="as its policy says",
     ),
     INDEX: Store(
         "vectors, labels and boxes for 'tidegate find'", "service", limit="SEARCH_MAX_AGE_S, by default 7 days"

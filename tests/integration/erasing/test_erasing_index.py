@@ -30,7 +30,8 @@ async def erase(client: Client, scope: Scope) -> Outcome:
 async def fill(client: Client, most: int = 30) -> list[bytes]:
     """Vectors and a label of each second of three cameras. Return the bytes of lobby's vectors."""
     found = []
-    for second in range(most):
+    # Ids end with a camera and a second: lobby's second 25 and lobby2's second 5 would be one.
+    for second in range(100, 100 + most):
         for camera in ("lobby", *OTHERS):
             vector = scene(second % 3, zlib.crc32(f"{camera}{second}".encode()))
             await embedded(client, camera, second, vector)
@@ -55,7 +56,7 @@ async def test_nothing_of_a_camera_is_found_nor_in_a_file(server: NatsServer, ad
         after = [await find(admin, text="it", cameras=[camera], k=50) for camera in OTHERS]
         assert [f.moments for f in after] == [f.moments for f in before]
         # It goes on.
-        await embedded(admin, "lobby2", 99, scene(0))
+        await embedded(admin, "lobby2", 999, scene(0))
         await settled(admin)
     assert rows(folder) == 121
 
@@ -64,10 +65,10 @@ async def test_a_range_of_a_camera(server: NatsServer, admin: Client, tmp_path: 
     async with searching(server, tmp_path), encoder(server, {"it": scene(0)}):
         await fill(admin, 12)
         await settled(admin)
-        outcome = await erase(admin, Scope("lobby", at(3.5), at(6)))
+        outcome = await erase(admin, Scope("lobby", at(103.5), at(106)))
         assert outcome.results[INDEX].number == 6
         kept = await find(admin, vocabulary=True, cameras=["lobby"])
-        assert set(kept.vocabulary or ()) == {f"lobby{n}" for n in range(12) if n not in (3, 4, 5)}
+        assert set(kept.vocabulary or ()) == {f"lobby{n}" for n in range(100, 112) if n not in (103, 104, 105)}
         assert len((await find(admin, vocabulary=True)).vocabulary or ()) == 33
 
 
