@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -23,9 +24,14 @@ from shared.contract import names
 from shared.runtime.errors import BusError
 from tidegate.erasing.scope import Scope, span_of
 
-# Deletions in flight: the server executes those of one stream in turn.
+# Deletions in flight, where the server overwrites nothing: 11,000 a second.
 PARALLEL = 32
-# A plain store writes a file of up to 8 MB for each deletion.
+# The first deletions of each part are timed. If they are slow, the others follow one by one, with a rest after each of
+# this many times its duration. A plain store writes a file of up to 8 MB for each, and stores nothing meanwhile: 32 in
+# flight cut what others can store from 6600 to 49 messages a second, one with rests to 3400.
+PROBES, PART = 8, 400
+SLOW_S = 0.01
+REST = 1.0
 PATIENCE_S = 120.0
 # The server's error code of a failed deletion.
 _DENIED = 10057
@@ -85,16 +91,25 @@ async def delete(client: Client, stream: str, found: Sequence[Message], tell: Te
 
     Raises Undeletable, BusError, nats.errors.Error or TimeoutError.
     """
+    for begin in range(0, len(found), PART):
+        part = found[begin : begin + PART]
+        took = [await _timed(client, stream, message) for message in part[:PROBES]]
+        if sum(took) > SLOW_S * len(took):
+            for message in part[PROBES:]:
+                await asyncio.sleep(REST * await _timed(client, stream, message))
+        else:
+            await _together(client, stream, part[PROBES:])
+        done = begin + len(part)
+        if done < len(found):
+            tell(f"{stream}: {done:,} of {len(found):,} messages erased")
+
+
+async def _together(client: Client, stream: str, found: Sequence[Message]) -> None:
     waiting = iter(found)
-    done = 0
 
     async def work() -> None:
-        nonlocal done
         for message in waiting:
             await _delete(client, stream, message.seq)
-            done += 1
-            if done % 100 == 0:
-                tell(f"{stream}: {done:,} of {len(found):,} messages erased")
 
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -103,6 +118,13 @@ async def delete(client: Client, stream: str, found: Sequence[Message], tell: Te
     except BaseExceptionGroup as group:
         # One reason is enough: the others are the same, or follow from it.
         raise group.exceptions[0] from None
+
+
+async def _timed(client: Client, stream: str, message: Message) -> float:
+    """Delete a message; return the seconds that it took."""
+    began = time.monotonic()
+    await _delete(client, stream, message.seq)
+    return time.monotonic() - began
 
 
 async def _delete(client: Client, stream: str, seq: int) -> None:

@@ -90,7 +90,7 @@ async def erase(client: Client, plan: Plan, tell: Tell, *, in_flight_s: float | 
     results = {one.store: one for one in await stores.every(client, plan, tell, incidents)}
     passes, began = 1, time.monotonic()
     found, last, wait_s = _found(results), began, _wait_s(results) if in_flight_s is None else in_flight_s
-    plan = plan._replace(states=plan.scope.is_whole and plan.states)
+    plan = plan._replace(states=plan.scope.is_whole and plan.states, is_first=False)
     while found or time.monotonic() - last < wait_s:
         if time.monotonic() - began > MOST_S:
             problem = f"it still fills after {MOST_S:.0f} s: stop what writes it, and run this again"

@@ -17,6 +17,9 @@ from tidegate.erasing.scope import Scope
 from tidegate.erasing.table import BUCKETS, INDEX, RECORDED, STREAMS, Store, subjects
 
 
+_STATE = "the present state stays: the range ended over an hour ago"
+
+
 class Result(NamedTuple):
     """What one store has of the camera, or what was erased there.
 
@@ -47,7 +50,7 @@ class Result(NamedTuple):
 
 class Plan(NamedTuple):
     """dry_run: count, and change nothing. despite_hold: erase also held recordings. settings: erase the settings of a
-    removed camera. states: erase the present state of services, which may show some of the range.
+    removed camera. states: erase the present state of services, which may show some of the range. is_first: whether no pass was before.
     """
 
     scope: Scope
@@ -55,6 +58,7 @@ class Plan(NamedTuple):
     despite_hold: bool
     settings: bool
     states: bool = True
+    is_first: bool = True
 
 
 async def every(client: Client, plan: Plan, tell: Tell, incidents: set[str]) -> list[Result]:
@@ -118,7 +122,7 @@ async def _entries(client: Client, bucket: str, store: Store, plan: Plan, tell: 
     if not plan.scope.is_whole and bucket == names.RECORDER:
         return Result(f"KV {bucket}", remark="the recorder takes the range out of it")
     if not plan.scope.is_whole and not plan.states:
-        return Result(f"KV {bucket}", remark="the present state stays: the range ended over an hour ago")
+        return Result(f"KV {bucket}", remark=_STATE if plan.is_first else "")
     found = await entries.find(client, bucket, subjects(store, plan.scope.camera), tell)
     return await _erased(client, bucket, found, plan, tell)
 
