@@ -16,7 +16,6 @@ from tidegate.erasing.messages import Tell
 from tidegate.erasing.scope import Scope
 from tidegate.erasing.table import BUCKETS, INDEX, RECORDED, STREAMS, Store, subjects
 
-
 _STATE = "the present state stays: the range ended over an hour ago"
 
 
@@ -50,7 +49,8 @@ class Result(NamedTuple):
 
 class Plan(NamedTuple):
     """dry_run: count, and change nothing. despite_hold: erase also held recordings. settings: erase the settings of a
-    removed camera. states: erase the present state of services, which may show some of the range. is_first: whether no pass was before.
+    removed camera. states: erase the present state of services, which may show some of the range. is_first: whether no
+    pass was before.
     """
 
     scope: Scope
