@@ -12,5 +12,6 @@
 | `rest` | what remains of a file that the policy does not keep |
 | `keeping` | retention of closed hours: what stays, what is removed, unindexed files |
 | `answering` | requests on svc.recording |
+| `erasing` | requests on svc.recording.erase: a camera's files, all or of a time range |
 | `app` | wires the parts, and starts and stops them in order |
 """

@@ -91,6 +91,11 @@ class Answers:
         purpose = "gives what was recorded of a camera"
         return await requests.serve(self._client, names.micro("recorder"), purpose, endpoints, parallel=PARALLEL)
 
+    def drop(self, camera: str) -> None:
+        """Forget the video of a camera that is in memory."""
+        for key in [key for key in self._live if key.startswith(f"{LIVE}{camera}/")]:
+            del self._live[key]
+
     # ---- a time
 
     async def _answer_range(self, payload: bytes) -> tuple[bytes, dict[str, str]]:

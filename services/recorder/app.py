@@ -7,6 +7,7 @@ import asyncio
 from services.recorder import metrics
 from services.recorder.admission import Admission
 from services.recorder.answering import Answers
+from services.recorder.erasing import Eraser
 from services.recorder.keeping import Keeper
 from services.recorder.ledgers import Ledgers
 from services.recorder.recorder import Recorder
@@ -56,6 +57,7 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
     keeper = Keeper(client, library, ledgers, sharing, policies.of)
     answers = Answers(client, library, ledgers, tails, policies.of, policies.masks)
     admission = Admission(entries.values, policy_mirror.values, settings.recorder_unlisted_cameras)
+    eraser = Eraser(client, library, ledgers, sharing, tails, answers, policies.of)
     recorder = Recorder(client, tails, sharing, ledgers, writer, health, policies.of, admission)
 
     async def work() -> None:
@@ -63,9 +65,11 @@ async def run(settings: RecorderSettings, client: Connection, health: Health, st
         await supervise(all_read(entries, policy_mirror, leased), process.beat(client, health))
         admission.restore(recorded)
         answering = await answers.start()
+        await eraser.start()
         try:
             await supervise(recorder.run(stop, settings.recorder_writers, settings.recorder_maskers), keeper.run())
         finally:
+            await eraser.stop()
             await answering.stop()
 
     following = [asyncio.create_task(part.run()) for part in (entries, policy_mirror, leased, leases, tails)]

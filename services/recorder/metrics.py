@@ -24,7 +24,7 @@ THINNED = Counter("tidegate_recorder_thinned_bytes_total", "Bytes less, as of fi
 # Each series exists from the start, at 0, rather than from its first event.
 for counter, values in (
     (SEGMENTS, ("recorded", "expired", "dropped", "damaged", "policy", "unmasked", "unreadable")),
-    (REMOVED, ("age", "size", "room", "policy", "unknown")),
+    (REMOVED, ("age", "size", "room", "policy", "unknown", "erased")),
 ):
     for value in values:
         counter.labels(value)

@@ -117,6 +117,10 @@ class Tails:
             while tail.heads and tail.heads[0][1].seq < position:
                 tail.complete_after = max(tail.complete_after, tail.heads.popleft()[1].seq)
 
+    def drop(self, camera: str) -> None:
+        """Forget a camera, whose segments were deleted: what is left is read from the stream again."""
+        self._tails.pop(camera, None)
+
     def forget_old(self, camera: str) -> None:
         """Drop old segments of a camera that is not recorded, as of other processes' cameras."""
         if tail := self._tails.get(camera):

@@ -9,6 +9,7 @@
 | `index`, `retention` | rows into tables, and hits out of them; the limits of age and size |
 | `indexer` | the loop: events into the index |
 | `words`, `moments` | the labels that a text names; hits into moments, two rankings into one |
+| `erasing` | `svc.find.erase`: a camera's rows, and their bytes |
 | `clip` | a moment's video, and a picture of it |
 | `answers` | `svc.find` and `svc.find.clip` |
 """

@@ -12,6 +12,7 @@ from shared.service import loading, process
 with process.needing("search"):
     from services.search import metrics
     from services.search.answers import Answers
+    from services.search.erasing import Eraser
     from services.search.index import Index
     from services.search.indexer import Indexer
     from services.search.settings import SearchSettings
@@ -25,9 +26,12 @@ async def run(settings: SearchSettings, client: Client, health: Health, stop: as
     metrics.CACHED.set_function(index.tables.cached)
     indexer = Indexer(client, index, settings, health)
     answering = await Answers(client, index, settings, lambda: indexer.pending).start()
+    eraser = Eraser(client, index, settings.search_index)
+    await eraser.start()
     try:
         await indexer.run(stop)
     finally:
+        await eraser.stop()
         await answering.stop()
         index.close()
 

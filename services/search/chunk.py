@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -58,6 +59,7 @@ class ChunkTuning(msgspec.Struct, frozen=True, kw_only=True):
 
 TUNING = ChunkTuning()
 _VECTOR_INDEX = "vector_idx"
+_AGE = dt.timedelta(milliseconds=20)
 _INDEX = IvfRq(distance_type="cosine", num_bits=4, target_partition_size=1_000_000, max_iterations=5, sample_rate=64)
 _SCALARS: tuple[tuple[str, Any], ...] = (
     ("id", BTree()),
@@ -237,6 +239,37 @@ class Chunk:
             if not self.is_closed:
                 self._table.delete(in_("id", ids))
                 self._deleted = True
+
+    def count(self, condition: str) -> int:
+        """Return the number of rows that match a condition in SQL."""
+        return int(self._table.count_rows(condition))
+
+    def erase(self, condition: str) -> None:
+        """Delete the rows that match a condition in SQL, and every byte of them in the table's files.
+
+        All other rows are written again, as compaction leaves a file alone of which few rows are deleted. The indexes
+        are built again, as they hold values of deleted rows. Readers of an older version may fail, and read again.
+        """
+        with self._writing:
+            if self.is_closed:
+                return
+            self._table.delete(condition)
+            self._table.update(where="true", values_sql={"camera": "camera"})
+            for column, config in _SCALARS:
+                self._table.create_index(column, config=config, replace=True)
+            if self._indexed and self._table.index_stats(_VECTOR_INDEX) is not None:
+                if self.rows > TUNING.exact:
+                    self._table.create_index("vector", config=_INDEX, replace=True)
+                else:
+                    self._table.drop_index(_VECTOR_INDEX)
+            self._table.optimize()
+            # Versions are removed by their age: the last one must be older than this.
+            time.sleep(_AGE.total_seconds())
+            self._table.optimize(cleanup_older_than=_AGE / 2, delete_unverified=True)
+            self._deleted = False
+            summary = Summary()
+            summary.record(self._table.search().select(["time", "camera", "label"]).to_arrow())
+            self.summary = summary
 
     def tidy(self, *, full: bool, force: bool = False) -> None:
         """Compact small files, index unindexed rows, and free the space of deleted ones.

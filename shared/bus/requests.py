@@ -86,6 +86,12 @@ async def ask(client: Client, subject: str, payload: bytes, *, timeout_s: float)
     return answer
 
 
+async def refuse(client: Client, message: Msg, why: Refusal) -> None:
+    """Answer a request with an error, as `serve` does."""
+    headers = {ERROR_HEADER: _line(str(why)), ERROR_CODE_HEADER: str(why.code)}
+    await client.publish(message.reply, b"", headers=headers)
+
+
 def read(answer: Msg, kind: type[T]) -> T:
     """Decode a reply. Raises TidegateError if it is not of this kind."""
     try:

@@ -472,7 +472,7 @@ SERVICES: tuple[Service, ...] = (
             ),
         ),
         asks=(names.EMBED_TEXT, names.EMBED_IMAGE),
-        answers=(names.FIND, names.FIND_CLIP),
+        answers=(names.FIND, names.FIND_CLIP, names.ERASE_INDEX),
         discovered_as=names.micro("search"),
         reads=(_VIDEO,),
         # MEDIA's state says which video still exists.
@@ -488,7 +488,7 @@ SERVICES: tuple[Service, ...] = (
         module="services.recorder",
         purpose="Records the cameras' video in files, and answers on svc.recording, until SIGTERM.",
         page="docs/how-to/record.md",
-        answers=_RECORDING,
+        answers=(*_RECORDING, names.ERASE_RECORDINGS),
         discovered_as=names.micro("recorder"),
         hears=(names.stored(names.media(">")),),
         reads=(_VIDEO, *(Read(stream=s, by_subject=True) for s in (names.EVENTS, names.ALERTS))),

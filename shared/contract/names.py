@@ -90,6 +90,9 @@ ASK = "svc.ask"
 RECORDING = "svc.recording"
 RECORDING_VIDEO = "svc.recording.video"
 RECORDING_HOURS = "svc.recording.hours"
+# Erasures, which only `admin` may request.
+ERASE_RECORDINGS = "svc.recording.erase"
+ERASE_INDEX = "svc.find.erase"
 # The prefix of subjects by which services that answer requests are discovered.
 DISCOVERY = "$SRV"
 # Those that every service answers.

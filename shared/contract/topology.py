@@ -70,6 +70,11 @@ ENTRY_BYTES = {
     # An entry of RULES in base64.
     names.SITE: 768 * 1024,
 }
+# The buckets with passwords, or with what was seen of a camera: `tidegate erase` and others delete entries of these.
+ERASABLE = (
+    *(names.CREDENTIALS, names.SITE, names.CAMERAS, names.RULES, names.RECORDINGS),
+    *(names.RECORDER, names.ANALYTICS, names.SCENES, names.REVIEWS),
+)
 # Maximum disk space of deferred jobs: 400 bytes for each segment, ten minutes of 500 cameras.
 BACKFILL_BYTES = 128 * MB
 BACKFILL_JOB_BYTES = 4096
@@ -392,8 +397,8 @@ def _bucket(name: str, s: TopologySettings, *, max_age: float = 0, **limits: int
         max_age=max_age,
         discard=DiscardPolicy.NEW,
         duplicate_window=2 * MINUTE,
-        # Deleting its message overwrites a password on disk.
-        deny_delete=name not in (names.CREDENTIALS, names.SITE),
+        # Deleting a message overwrites it on disk, where a purge and a new value leave it.
+        deny_delete=name not in ERASABLE,
         # The settings of a removed camera expire, and so do sessions, links and dropped states.
         allow_msg_ttl=True if name in (names.CAMERAS, names.CONSOLE, names.ANALYTICS) else None,
         allow_rollup_hdrs=False,

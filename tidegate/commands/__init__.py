@@ -13,6 +13,7 @@
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
 | `model` | commands for detectors |
 | `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
+| `erase` | the command that erases a camera |
 | `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
 """
 
@@ -85,6 +86,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "cluster": CommandInfo("Prepare a Kubernetes cluster.", "server"),
         "setup": CommandInfo("Create or update streams, consumers and buckets.", "server"),
         "webhook": CommandInfo("Show, move and test the posts of alerts.", "webhook"),
+        "erase": CommandInfo("Erase a camera, or a time range of it.", "server"),
         "dlq": CommandInfo("List, replay and remove dead letters.", "server"),
         "reindex": CommandInfo("Rebuild the index of 'find'.", "search"),
         "schema": CommandInfo("Print the JSON Schema of all events.", "server"),

@@ -128,7 +128,7 @@ def erase(data: Path | None, camera: str) -> None:
     Erase a camera's:       tidegate alert erase lobby
 
     The camera need not exist any more. Its next alert has a picture again, unless it is removed, or its policy of
-    recordings is 'never'.
+    recordings is 'never'. 'tidegate erase' erases everything else of it, too.
     """
     with_admin(data, lambda client: _erase(client, camera))
 

@@ -337,6 +337,7 @@ async def camera_remove(client: Client, id: str) -> None:
 
     \b
     Remove a camera:        tidegate camera remove lobby
+    Erase all of it too:    tidegate erase lobby
     Erase its pictures too: tidegate alert erase lobby
     """
     await registry.remove(client.jetstream(), id)

@@ -6,5 +6,6 @@
 | `search` | moments that fit words, a picture or another moment |
 | `preview` | what rules would have published of the past |
 | `whatif` | the cost of other settings on past arrivals |
+| `erasure` | the erasure of a camera, of the recorder and of search |
 | `look` | one look at a camera |
 """
