@@ -21,7 +21,7 @@ _NAME = r"(?!\.\.?(?:/|(?![\s\S])))[A-Za-z0-9._@+=-]{1,200}"
 PATH = rf"^(?:secrets|models|index)(?:/{_NAME}){{1,8}}{END}"
 KEY = rf"^[A-Za-z0-9_=./-]{{1,512}}{END}"
 # A subject without wildcards, and no longer than the server's lines.
-SUBJECT = rf"^[^\s*>\x00-\x1f\x7f.]+(?:\.[^\s*>\x00-\x1f\x7f.]+){{0,63}}{END}"
+SUBJECT = rf"^[^\s*>\x00-\x1f\x7f.]+(?:\.[^\s*>\x00-\x1f\x7f.]+){{1,63}}{END}"
 
 Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}")]
 Text = Annotated[str, Meta(max_length=1000)]
