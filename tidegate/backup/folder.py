@@ -20,7 +20,7 @@ from services.search.lost import ABOUT
 from shared.runtime.errors import SettingError
 from tidegate.backup import scope
 from tidegate.backup.format import Writer
-from tidegate.backup.records import PATH, Note, Piece
+from tidegate.backup.records import PATH, Piece
 
 PIECE = 512 * 1024
 # Tidying a table during its copy may remove what is being copied.
@@ -63,7 +63,7 @@ def _take_table(writer: Writer, data: Path, table: Path) -> None:
             pass
         writer.rewind(mark)
     if table.exists():
-        writer.add(Note(text=f"table {table.stem} of the index changed all the time, and is not in the backup"))
+        writer.note(f"table {table.stem} of the index changed all the time, and is not in the backup")
 
 
 def _newest(versions: Path) -> Path | None:
@@ -83,7 +83,9 @@ def _add(writer: Writer, data: Path, path: Path, *, must: bool = False) -> None:
     """Add a file, in pieces; what is no plain file is left out. must: raise FileNotFoundError if it is gone."""
     name = path.relative_to(data).as_posix()
     if not re.search(PATH, name):
-        return writer.add(Note(text=f"{name!r:.200} has a name that no backup takes"))
+        return writer.note(f"{name!r:.200} has a name that no backup takes")
+    if path.is_symlink():
+        return writer.note(f"{name} is a link, which no backup takes")
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             if S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -129,7 +131,7 @@ class Stage:
                 self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
             except OSError as e:
                 raise SettingError(f"the backup has {piece.path} twice, or as a file and a folder") from e
-        if self._file is None or self._file.name is None:
+        if self._file is None:
             raise SettingError(f"the backup has no beginning of {piece.path}")
         self._file.write(piece.data)
         if piece.last:

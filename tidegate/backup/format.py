@@ -17,15 +17,16 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from shared.contract.memory import MAX_PAYLOAD
 from shared.recordings.records import Unreadable
 from shared.recordings.stores import sealing
 from shared.recordings.stores.sealing import HEAD, TAG, Head
-from tidegate.backup.records import FORMAT, AnyRecord, BadBackup, End, Header, part_of
+from tidegate.backup.records import FORMAT, AnyRecord, BadBackup, End, Header, Note, part_of
 
 if TYPE_CHECKING:
     from shared.recordings.stores.keys import Secret
@@ -40,7 +41,10 @@ MOST_HEADER = 64 * 1024
 _MORE = HEAD + MOST // sealing.CHUNK * TAG + MOST // 100
 _LENGTH = struct.Struct(">I")
 _ENCODER = msgspec.msgpack.Encoder()
-_RECORDS = msgspec.msgpack.Decoder(list[AnyRecord])
+# A frame of the shortest records has fewer.
+_RECORDS = msgspec.msgpack.Decoder(Annotated[list[AnyRecord], Meta(max_length=100_000)])
+_RECORD = msgspec.msgpack.Decoder(AnyRecord)
+_MOST_NOTES = 100
 _CUT = "it is truncated: its end is missing, as after an interrupted copy"
 _CHANGED = "it was changed or damaged after it was written"
 
@@ -58,7 +62,10 @@ class Mark(NamedTuple):
 
 
 class Writer:
-    """See the module. file: at its start; seekable. `counts` has the number of each part."""
+    """See the module. file: at its start; seekable.
+
+    counts: the number of each part. notes: texts of the notes that were added.
+    """
 
     def __init__(self, file: BinaryIO, header: Header, secret: Secret | None) -> None:
         self._file = file
@@ -68,18 +75,30 @@ class Writer:
         self._waiting: list[AnyRecord] = []
         self._size = 0
         self.counts: dict[str, int] = {}
+        self.notes: list[str] = []
         raw = msgspec.json.encode(header)
         self._bound = _binding(raw)
         self._write(MAGIC + _LENGTH.pack(len(raw)) + raw)
 
     def add(self, record: AnyRecord) -> None:
-        """Add a record of at most one largest message."""
+        """Add a record of at most one largest message. A note replaces one that a reader would refuse."""
+        packed = _ENCODER.encode(record)
+        try:
+            _RECORD.decode(packed)
+        except msgspec.ValidationError as e:
+            return self.note(f"a part of {part_of(record) or 'the files'} is left out, as it does not fit: {e}")
         self._waiting.append(record)
-        self._size += len(_ENCODER.encode(record))
+        self._size += len(packed)
         if part := part_of(record):
             self.counts[part] = self.counts.get(part, 0) + 1
         if self._size >= FRAME:
             self._flush()
+
+    def note(self, text: str) -> None:
+        """Add a note, unless there are many."""
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(text[:1000])
+            self.add(Note(text=text[:1000]))
 
     def mark(self) -> Mark:
         """Return the present place."""
@@ -157,7 +176,8 @@ class Reader:
             packed = inflating.decompress(data, MOST)
             if not inflating.eof or inflating.unused_data:
                 raise BadBackup(_CHANGED)
-            return _RECORDS.decode(packed)
+            records: list[AnyRecord] = _RECORDS.decode(packed)
+            return records
         except (zlib.error, msgspec.DecodeError, ValueError, RecursionError) as e:
             raise BadBackup(_CHANGED) from e
 

@@ -25,7 +25,9 @@ SUBJECT = rf"^[^\s*>\x00-\x1f\x7f.]+(?:\.[^\s*>\x00-\x1f\x7f.]+){{1,63}}{END}"
 
 Name = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,64}}{END}")]
 Text = Annotated[str, Meta(max_length=1000)]
-Count = Annotated[int, Meta(ge=0, le=2**62)]
+# A new stream begins at milliseconds since 1970, some 2e12.
+Sequence = Annotated[int, Meta(ge=0, le=10**15)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
 
 
 class BadBackup(SettingError):
@@ -57,7 +59,7 @@ class Position(Record, frozen=True, kw_only=True, tag="position"):
     """The last sequence of a stream. created: when, which tells a stream from another of its name."""
 
     stream: Name
-    seq: Count
+    seq: Sequence
     created: Text = ""
 
 
@@ -73,7 +75,7 @@ class Message(Record, frozen=True, kw_only=True, tag="message"):
     """A message of a stream. time: when the server stored it."""
 
     stream: Name
-    seq: Count
+    seq: Sequence
     subject: Annotated[str, Meta(pattern=SUBJECT, max_length=400)]
     time: dt.datetime
     data: bytes

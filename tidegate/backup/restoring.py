@@ -27,6 +27,7 @@ from tidegate.backup.folder import Stage
 from tidegate.backup.records import Entry, Message, Piece
 from tidegate.local.server import NatsServer
 
+_MOST_LINES = 100
 Tell = Callable[[str], None]
 # Called with what would be replaced; raises SettingError if it must not be.
 Confirm = Callable[[list[str]], None]
@@ -48,6 +49,14 @@ class Restored(msgspec.Struct, kw_only=True):
     messages: int = 0
     files: dict[str, int] = {}
     lines: list[str] = []
+    more: int = 0
+
+    def say(self, line: str) -> None:
+        """Add a line; of very many, count those beyond _MOST_LINES."""
+        if len(self.lines) < _MOST_LINES:
+            self.lines.append(line)
+        else:
+            self.more += 1
 
 
 async def restore_here(data: Path, source: Source, confirm: Confirm, tell: Tell) -> Restored:
@@ -192,7 +201,7 @@ class _Buckets:
             entries.check(entry.bucket, entry.key, entry.value)
             return True
         except SettingError as e:
-            self._done.lines.append(f"{entry.bucket} {entry.key} is left out: {e}")
+            self._done.say(f"{entry.bucket} {entry.key} is left out: {e}")
             return False
 
     async def _put(self, entry: Entry) -> None:

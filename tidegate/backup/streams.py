@@ -35,8 +35,9 @@ RESTORED, STORED_AT = "Tidegate-Restored", "Tidegate-Stored"
 SEARCH = "search"
 # Messages in flight, and those at a stream's end that are searched for the last restored one.
 _WINDOW, _SEARCHED = 128, 1000
-# The server's own headers describe the former stream; these two are the publisher's.
-_OWN, _PUBLISHERS = "Nats-", ("Nats-Msg-Id", "Nats-TTL")
+# The server's own headers describe the former stream; one is the publisher's. Ids for deduplication are sealed by each
+# user, and end within the hour.
+_OWN, _PUBLISHERS = "Nats-", ("Nats-TTL",)
 _SOURCE = "Nats-Stream-Source"
 # The server's code for a message beyond the stream's limit; a sequence after all others.
 _TOO_LARGE, MOST = 10054, 2**63

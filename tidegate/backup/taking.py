@@ -21,7 +21,7 @@ from shared.recordings.stores.keys import Secret
 from shared.runtime.errors import SettingError
 from tidegate.backup import buckets, entries, folder, scope, streams
 from tidegate.backup.format import Writer
-from tidegate.backup.records import FORMAT, Entry, Header, Note
+from tidegate.backup.records import FORMAT, Entry, Header
 
 Tell = Callable[[str], None]
 
@@ -52,22 +52,20 @@ async def take(client: Client, plan: Plan, tell: Tell) -> Taken:
     if plan.file.exists():
         raise SettingError(f"{plan.file} is there already: give the name of a new file")
     unfinished = plan.file.with_name(f".{plan.file.name}.{secrets.token_hex(4)}.part")
-    notes: list[str] = []
     try:
         with os.fdopen(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             writer = Writer(file, _header(plan), plan.secret)
-            await _add_all(client, plan, writer, notes, tell)
+            await _add_all(client, plan, writer, tell)
             writer.end()
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
-        # Never over a file that came meanwhile.
-        os.link(unfinished, plan.file)
-    except FileExistsError as e:
-        raise SettingError(f"{plan.file} is there already: give the name of a new file") from e
+        unfinished.rename(plan.file)
+    except OSError as e:
+        raise SettingError(f"{plan.file} can't be written ({e.strerror}): give a file on a disk with room") from e
     finally:
         unfinished.unlink(missing_ok=True)
-    return Taken(counts=writer.counts, notes=notes, size=size)
+    return Taken(counts=writer.counts, notes=writer.notes, size=size)
 
 
 def _header(plan: Plan) -> Header:
@@ -84,7 +82,7 @@ def _header(plan: Plan) -> Header:
     )
 
 
-async def _add_all(client: Client, plan: Plan, writer: Writer, notes: list[str], tell: Tell) -> None:
+async def _add_all(client: Client, plan: Plan, writer: Writer, tell: Tell) -> None:
     for position in await streams.positions(client.jetstream()):
         writer.add(position)
     for stream in scope.streams(history=plan.history):
@@ -96,15 +94,16 @@ async def _add_all(client: Client, plan: Plan, writer: Writer, notes: list[str],
                 tell(f"{stream}: {n} messages")
     for bucket in scope.buckets(passwords=plan.passwords):
         if bucket not in (names.CREDENTIALS, names.CAMERAS):
-            _add_found(writer, await buckets.read(client, bucket), plan, notes)
+            _add_found(writer, await buckets.read(client, bucket), plan)
     tell("cameras")
-    _add_found(writer, await buckets.read_cameras(client), plan, notes)
+    _add_found(writer, await buckets.read_cameras(client), plan)
     if plan.data is not None:
         folder.take(writer, plan.data, passwords=plan.passwords, tell=tell)
 
 
-def _add_found(writer: Writer, found: buckets.Found, plan: Plan, notes: list[str]) -> None:
-    lines = [f"{what} changed all the time: its entry may be of an unfinished change" for what in found.moving]
+def _add_found(writer: Writer, found: buckets.Found, plan: Plan) -> None:
+    for what in found.moving:
+        writer.note(f"{what} changed all the time: its entry may be of an unfinished change")
     for bucket, values in found.entries.items():
         if bucket not in scope.buckets(passwords=plan.passwords):
             continue
@@ -114,9 +113,6 @@ def _add_found(writer: Writer, found: buckets.Found, plan: Plan, notes: list[str
             try:
                 taken = value if plan.passwords else entries.without_passwords(bucket, key, value)
             except SettingError as e:
-                lines.append(f"{bucket} {key} is left out: {e}")
+                writer.note(f"{bucket} {key} is left out: {e}")
                 continue
             writer.add(Entry(bucket=bucket, key=key, value=taken))
-    for text in lines:
-        notes.append(text)
-        writer.add(Note(text=text[:1000]))

@@ -12,13 +12,15 @@ from shared.runtime.errors import SettingError
 from tidegate.commands.options import FILE, NEW_FILE, data_option, with_admin
 from tidegate.local.running import default_data
 from tidegate.view.inert import echo
-from tidegate.view.words import sized
+from tidegate.view.words import counted, sized
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
     from shared.recordings.stores.keys import Secret
     from tidegate.backup.taking import Plan
+
+_MEGABYTE = 1_000_000
 
 
 @click.command()
@@ -65,7 +67,8 @@ def backup(data: Path | None, file: Path, key_file: Path | None, without_passwor
         for line in taken.notes:
             echo(line)
         echo(", ".join(f"{part} {count}" for part, count in taken.counts.items()))
-        echo(f"{file}: {sized(taken.size)}, {'encrypted' if plan.secret else 'not encrypted'}, for its owner alone")
+        size = sized(taken.size) if taken.size >= _MEGABYTE else counted(taken.size, "byte")
+        echo(f"{file}: {size}, {'encrypted' if plan.secret else 'not encrypted'}, for its owner alone")
         for line in _hints(plan, data, key_file):
             echo(line)
 

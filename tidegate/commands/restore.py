@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shared.runtime.errors import SettingError
-from tidegate.commands.options import FILE, data_option, with_admin
+from tidegate.commands.options import FILE, data_option, server_errors, with_admin
 from tidegate.local.running import default_data, prepare
 from tidegate.view.inert import echo
 
@@ -45,6 +45,7 @@ def restore(data: Path | None, file: Path, key_file: Path | None, dry_run: bool,
     """
     import asyncio
 
+    from shared.runtime import telemetry
     from tidegate.backup import contents, restoring
     from tidegate.view.waiting import telling
 
@@ -63,7 +64,8 @@ def restore(data: Path | None, file: Path, key_file: Path | None, dry_run: bool,
         _restore_elsewhere(source, confirm)
         return
     data_dir = prepare(data or default_data())
-    with telling() as tell:
+    telemetry.log_aside()
+    with telling() as tell, server_errors():
         done = asyncio.run(restoring.restore_here(data_dir, source, confirm, tell))
     _print_restored(done)
     where = f" --data {data}" if data else ""
@@ -119,6 +121,8 @@ def _print_contents(file: Path, found: Contents) -> None:
 def _print_restored(done: Restored) -> None:
     for line in done.lines:
         echo(line)
+    if done.more:
+        echo(f"and {done.more} lines like these")
     parts = [f"{count} {name}" for name, count in done.entries.items()]
     parts += [f"{count} files of {name}" for name, count in done.files.items() if count]
     echo(f"restored: {', '.join([*parts, f'{done.messages} messages of streams'])}")

@@ -15,6 +15,7 @@ from shared.bus.log import Log
 from shared.client import registry
 from shared.contract import names
 from shared.contract.reading.entries import entries
+from shared.runtime.settings import BusSettings
 from tests.support.processes.command_line import tidegate
 from tests.support.worlds.backups import key_file
 from tests.support.worlds.rule_files import VALID
@@ -49,7 +50,7 @@ async def test_a_lost_machine_is_back_by_one_command(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cr3t\n")
     async with Stack(lost, {}, port=0) as stack:
         password = ("--user", "op", "--password-file", str(tmp_path / "password"))
-        await command(lost, "camera", "add", "lobby", "rtsp://127.0.0.1:9/stream?token=abc", "--disabled", *password)
+        await command(lost, "camera", "add", "lobby", "rtsp://127.0.0.1:9/stream?channel=abc", *password)
         await command(lost, "rules", "set", "lobby", str(tmp_path / "rules.yaml"))
         await command(lost, "recordings", "set", "lobby", "--keep", "30d")
         await command(lost, "reader", "add", "desk", "--kind", "alerts")
@@ -72,7 +73,7 @@ async def test_a_lost_machine_is_back_by_one_command(tmp_path: Path) -> None:
         assert camera.secret == "op:s3cr3t"
         assert {n: (new / "secrets" / n).read_text() for n in passwords} == passwords
         [reader] = tenants.read(new / "secrets")[0].readers
-        desk = bus.BusSettings(
+        desk = BusSettings(
             nats_url=stack.server.url, nats_user=reader.identity, nats_password=passwords[reader.identity]
         )
         client = await bus.connect(desk, "desk")
@@ -86,7 +87,7 @@ async def test_without_passwords_the_rest_comes_back(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cr3t\n")
     async with Stack(lost, {}, port=0) as stack:
         password = ("--user", "op", "--password-file", str(tmp_path / "password"))
-        await command(lost, "camera", "add", "lobby", "rtsp://127.0.0.1:9/stream?token=abc", "--disabled", *password)
+        await command(lost, "camera", "add", "lobby", "rtsp://127.0.0.1:9/stream?channel=abc", *password)
         await stack.admin.jetstream().publish(f"$KV.{names.CONSOLE}.{person_key('anna')}", PERSON)
         assert "not encrypted" in await command(lost, "backup", str(file), "--without-passwords")
     printed = await command(new, "restore", str(file))

@@ -28,7 +28,7 @@ async def publish(client: Client, subject: str, n: int, count: int = 1) -> None:
 async def stored(client: Client, stream: str) -> list[tuple[str, bytes, str]]:
     """Return the messages of a stream: subject, data and id."""
     async with Log(client, stream) as log:
-        return [(m.subject, m.data, m.headers.get("Nats-Msg-Id", "")) for m in await log.all(">")]
+        return [(m.subject, m.data, m.headers.get("ce-id", "")) for m in await log.all(">")]
 
 
 async def taken(client: Client, file: Path) -> contents.Contents:

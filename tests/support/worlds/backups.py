@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import hashlib
 import os
+import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -15,8 +17,8 @@ from nats.aio.client import Client
 from shared import bus
 from shared.recordings.stores.keys import Keys, Secret, text_of
 from shared.runtime.private_file import write_private
-from tidegate.backup.format import Reader, Writer
-from tidegate.backup.records import FORMAT, AnyRecord, Header
+from tidegate.backup.format import MAGIC, Reader, Writer
+from tidegate.backup.records import FORMAT, AnyRecord, End, Header, part_of
 from tidegate.local.running import Running
 from tidegate.local.server import NatsServer
 
@@ -43,6 +45,21 @@ def written(records: Iterable[AnyRecord], secret: Secret | None = None, head: He
         writer.add(record)
     writer.end()
     return file.getvalue()
+
+
+def unchecked(*records: AnyRecord, packed: bytes | None = None) -> bytes:
+    """Return a plain file with records as they are, valid or not, and with its checksum. packed: instead of them."""
+    raw = msgspec.json.encode(header())
+    counts = {part: 1 for record in records if (part := part_of(record))}
+    frames = [packed or zlib.compress(msgspec.msgpack.encode(records))]
+    frames.append(zlib.compress(msgspec.msgpack.encode([End(counts=counts)])))
+    data = b"".join(len(part).to_bytes(4) + part for part in (raw, *frames))
+    return signed(MAGIC + data)
+
+
+def signed(data: bytes) -> bytes:
+    """Return a file with its checksum, which whoever changes a file can write anew."""
+    return data + hashlib.sha256(data).digest()
 
 
 def read(data: bytes, secret: Secret | None = None) -> Iterator[AnyRecord]:
