@@ -111,19 +111,19 @@ def _add_pieces(writer: Writer, name: str, file: BinaryIO) -> None:
 class Stage:
     """A folder in the data directory that gets a backup's files, before all of them move to their places.
 
-    A stage that was left behind is removed first. Raises OSError.
+    folder: the stage itself; one that was left behind is removed first. Raises OSError.
     """
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._stage = data / STAGE
-        shutil.rmtree(self._stage, ignore_errors=True)
-        self._stage.mkdir(mode=0o700)
+        self.folder = data / STAGE
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(mode=0o700)
         self._file: BinaryIO | None = None
 
     def add(self, piece: Piece) -> None:
         """Write the next bytes of a file. Raises SettingError for a piece of no file."""
-        path = self._stage / piece.path
+        path = self.folder / piece.path
         if piece.first:
             self.close()
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,21 +143,26 @@ class Stage:
             self._file.close()
             self._file = None
 
+    def discard(self) -> None:
+        """Remove the stage, and leave all places as they are."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def place(self) -> dict[str, int]:
         """Move the files to their places, replacing those there; return their number by folder."""
         counts = {}
         for folder in (scope.SECRETS, scope.MODELS):
-            files = sorted(path for path in (self._stage / folder).glob("*") if path.is_file())
+            files = sorted(path for path in (self.folder / folder).glob("*") if path.is_file())
             (self._data / folder).mkdir(mode=0o700, exist_ok=True)
             for path in files:
                 path.replace(self._data / folder / path.name)
             counts[folder] = len(files)
-        index = self._stage / scope.INDEX
+        index = self.folder / scope.INDEX
         if index.is_dir():
             counts[scope.INDEX] = sum(1 for _ in _files(index))
             if (self._data / scope.INDEX).exists():
-                (self._data / scope.INDEX).rename(self._stage / "former index")
+                (self._data / scope.INDEX).rename(self.folder / "former index")
             index.rename(self._data / scope.INDEX)
         os.sync()
-        shutil.rmtree(self._stage)
+        shutil.rmtree(self.folder)
         return counts

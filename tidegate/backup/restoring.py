@@ -25,6 +25,7 @@ from tidegate.backup import entries, scope, streams
 from tidegate.backup.contents import Contents, opened
 from tidegate.backup.folder import Stage
 from tidegate.backup.records import Entry, Message, Piece
+from tidegate.local import tenants
 from tidegate.local.server import NatsServer
 
 _MOST_LINES = 100
@@ -127,6 +128,7 @@ def _check_room(data: Path, contents: Contents) -> None:
 
 
 def _restore_files(data: Path, source: Source, tell: Tell) -> dict[str, int]:
+    """Move the files of the backup to their places, once all are there and the server will take its tenants."""
     stage = Stage(data)
     try:
         with opened(source.file, source.key) as reader:
@@ -134,8 +136,10 @@ def _restore_files(data: Path, source: Source, tell: Tell) -> dict[str, int]:
                 if isinstance(record, Piece) and _is_wanted(record.path):
                     tell(f"files: {record.path}")
                     stage.add(record)
-    finally:
-        stage.close()
+        tenants.read(stage.folder / scope.SECRETS)
+    except BaseException:
+        stage.discard()
+        raise
     return stage.place()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,24 +67,39 @@ def restore(data: Path | None, file: Path, key_file: Path | None, dry_run: bool,
         return
     data_dir = prepare(data or default_data())
     telemetry.log_aside()
-    with telling() as tell, server_errors():
+    with _telling_later() as tell, server_errors():
         done = asyncio.run(restoring.restore_here(data_dir, source, confirm, tell))
     _print_restored(done)
     where = f" --data {data}" if data else ""
     echo(f"next: 'tidegate up{where}', with the options that it had, such as --search --analytics --record")
 
 
-def _restore_elsewhere(source: Source, confirm: object) -> None:
+def _restore_elsewhere(source: Source, confirm: Callable[[list[str]], None]) -> None:
     from tidegate.backup import restoring
-    from tidegate.view.waiting import telling
 
     async def work(client: Client) -> None:
-        with telling() as tell:
-            done = await restoring.restore_into(client, source, confirm, tell)  # type: ignore[arg-type]
+        with _telling_later() as tell:
+            done = await restoring.restore_into(client, source, confirm, tell)
         _print_restored(done)
         echo("next: start the services")
 
     with_admin(None, work)
+
+
+@contextmanager
+def _telling_later() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows progress from its first call on: a question comes before, on a line of its own."""
+    from tidegate.view.waiting import telling
+
+    with ExitStack() as stack:
+        shown: list[Callable[[str], None]] = []
+
+        def tell(text: str) -> None:
+            if not shown:
+                shown.append(stack.enter_context(telling()))
+            shown[0](text)
+
+        yield tell
 
 
 def _confirm(others: list[str], *, replace: bool, yes: bool) -> None:

@@ -180,6 +180,13 @@ async def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         await restored(tmp_path / "data", found)
 
 
+async def test_a_server_gets_no_tenants_that_it_can_not_read(tmp_path: Path) -> None:
+    piece = Piece(path="secrets/tenants.json", data=b"{", first=True, last=True)
+    with pytest.raises(SettingError, match="tenants"):
+        await restored(tmp_path / "data", source(tmp_path / "a.tgb", piece, LOBBY))
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["lock"]
+
+
 async def test_the_store_and_its_key_are_never_replaced(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running(data):
