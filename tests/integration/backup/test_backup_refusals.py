@@ -115,6 +115,7 @@ def _locked(data: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 async def test_other_cameras_are_replaced_only_on_request(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running(data) as admin:

@@ -56,6 +56,7 @@ async def fill(client: Client) -> None:
 STREAMS = (names.EVENTS, names.ALERTS, names.PICTURES, names.USAGE, names.DLQ, names.AUDIT)
 
 
+@pytest.mark.slow
 async def test_streams_come_back_in_order_and_once(tmp_path: Path) -> None:
     file = tmp_path / "a.tgb"
     async with running(tmp_path / "old") as client:
@@ -86,6 +87,7 @@ async def counted(client: Client, stream: str, n: int) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_consumers_begin_after_restored_events_but_that_of_search(tmp_path: Path) -> None:
     file = tmp_path / "a.tgb"
     async with running(tmp_path / "old") as client:
