@@ -16,6 +16,7 @@
 | `archive` | reanalysis of recorded video: on this machine, on idle replicas, or on a cluster of Ray |
 | `cluster` | what a Kubernetes cluster has, and what is needed of it |
 | `erasing` | erases what there is of a camera, from every store |
+| `backup` | one file with what an installation needs on another machine, and its return from there |
 | `demo` | real cameras, a surge, and the report that a run leaves behind |
 | `chaos` | breaks a whole Tidegate on this machine, and counts what it cost |
 | `commands` | one command a file: its options, and what it prints |

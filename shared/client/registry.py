@@ -92,6 +92,14 @@ async def put(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
     await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
 
 
+async def restore(js: JetStreamContext, id: str, stored: Camera, has: Credentials | None) -> None:
+    """Write both entries of a camera as a backup has them, credentials first. None: the present ones stay."""
+    names.check_camera(id)
+    if has:
+        await _write_credentials(js, id, has)
+    await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
+
+
 async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *, hide_path: bool = False) -> Change:
     """Change only `fields` of a camera, as `cameras.changed` does, despite concurrent changes.
 

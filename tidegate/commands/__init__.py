@@ -13,8 +13,7 @@
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
 | `model` | commands for detectors |
 | `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
-| `erase` | the command that erases a camera |
-| `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
+| `backup`, `restore`, `erase`, `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
 """
 
 from __future__ import annotations
@@ -85,6 +84,8 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "accounts": CommandInfo("Create passwords and accounts for your own server.", "server"),
         "cluster": CommandInfo("Prepare a Kubernetes cluster.", "server"),
         "setup": CommandInfo("Create or update streams, consumers and buckets.", "server"),
+        "backup": CommandInfo("Write settings and people into a file.", "server,recorder"),
+        "restore": CommandInfo("Bring a backup back, also elsewhere.", "server,recorder"),
         "webhook": CommandInfo("Show, move and test the posts of alerts.", "webhook"),
         "erase": CommandInfo("Erase a camera, or a time range of it.", "server"),
         "dlq": CommandInfo("List, replay and remove dead letters.", "server"),

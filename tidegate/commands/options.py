@@ -111,10 +111,6 @@ def with_admin(
     """Connect as admin, do the work, close. wait_s: for a server that is still starting. Raise TidegateError."""
     import asyncio
 
-    import nats.errors
-    from nats.js.errors import APIError, NotFoundError
-
-    from shared.contract.reading.missing import Unread
     from shared.runtime import telemetry
     from tidegate.local import running
 
@@ -127,8 +123,20 @@ def with_admin(
             await client.close()
 
     telemetry.log_aside()
-    try:
+    with server_errors():
         asyncio.run(run_work())
+
+
+@contextlib.contextmanager
+def server_errors() -> Iterator[None]:
+    """Turn errors of JetStream and of the connection into BusError, whose sentence has the remedy."""
+    import nats.errors
+    from nats.js.errors import APIError, NotFoundError
+
+    from shared.contract.reading.missing import Unread
+
+    try:
+        yield
     except NotFoundError as e:
         raise BusError(f"the server has no such stream or consumer ({e.description}): run 'tidegate setup'") from e
     except APIError as e:
