@@ -4,6 +4,7 @@
 |---|---|
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
+| `import_` | commands to import the configuration of another system |
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import signal
 import sys
 from typing import Any, NamedTuple
@@ -47,6 +49,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "workers": CommandInfo("Run autoscaled workers for a server elsewhere.", "cv"),
         "console": CommandInfo("Create links that sign people in to the console.", "console"),
         "camera": CommandInfo("Add, list, change and remove cameras.", "server"),
+        "import": CommandInfo("Import the configuration of Frigate, VSS or KEDA.", "server"),
         "model": CommandInfo("Measure a detector, and run it.", "cv"),
         "doctor": CommandInfo("Check this machine, and print remedies.", "demo"),
     },
@@ -111,7 +114,9 @@ class _Main(Group):
         if name not in COMMANDS:
             return None
         try:
-            command: click.Command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+            # A module can't have the name of a keyword.
+            module = f"{name}_" if keyword.iskeyword(name) else name
+            command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), module)
         except ModuleNotFoundError as e:
             raise _missing_module(name, e) from e
         return command
