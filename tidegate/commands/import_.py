@@ -76,7 +76,7 @@ def vss(file: Path, alerts: Path | None, **outputs: Any) -> None:
     Write the site file:    tidegate import vss sensors.json --save site.yaml
     With alert prompts:     tidegate import vss sensors.json --alerts alert_type_config.json
 
-    FILE is the blueprint's camera configuration, or the reply of its /vst/api/v1/sensor/list.
+    FILE is the blueprint's camera configuration, or a list of sensors of its video storage with their addresses.
     """
     from tidegate.importing.site_file import text_of
     from tidegate.importing.source import read_list

@@ -154,7 +154,9 @@ def test_disabled_alerts_are_no_rules() -> None:
 
 
 def test_a_zone_of_loitering_alone_has_a_rule_without_an_alert() -> None:
-    text = with_camera('zones: {sofa: {coordinates: "0,0,1,0,1,1", loitering_time: 9}}, review: {alerts: {enabled: no}}')
+    text = with_camera(
+        'zones: {sofa: {coordinates: "0,0,1,0,1,1", loitering_time: 9}}, review: {alerts: {enabled: no}}'
+    )
     rules = camera_of(text).rules
     assert rules is not None
     (rule,) = rules.rules
@@ -193,7 +195,9 @@ def test_detection_is_off_by_default_from_016_on(version: str, rules: int) -> No
 
 
 def test_pixels_without_a_frame_are_not_guessed() -> None:
-    found = imported(with_camera('zones: {a: {coordinates: "0,0,640,0,640,360"}}, objects: {filters: {car: {min_area: 9}}}'))
+    found = imported(
+        with_camera('zones: {a: {coordinates: "0,0,640,0,640,360"}}, objects: {filters: {car: {min_area: 9}}}')
+    )
     rows = rows_of(found)
     assert rows["cameras.lobby.zones.a.coordinates"].status == NONE
     assert rows["cameras.lobby.objects.filters.car.min_area"].status == NONE
@@ -210,9 +214,8 @@ def test_masks_by_name_as_from_018_on() -> None:
 
 
 def test_no_reference_of_the_input_reaches_the_site_file() -> None:
-    camera = camera_of(
-        "cameras: {lobby: {ffmpeg: {inputs: [{path: 'rtsp://a${NATS_URL}:x${NATS_PASSWORD}@evil/${HOME}', roles: [detect]}]}}}"
-    )
+    path = "rtsp://a${NATS_URL}:x${NATS_PASSWORD}@evil/${HOME}"
+    camera = camera_of(f"cameras: {{lobby: {{ffmpeg: {{inputs: [{{path: '{path}', roles: [detect]}}]}}}}}}")
     assert camera.url == "rtsp://evil/%24%7BHOME%7D"
     assert (camera.user, camera.password) == ("${CAMERA_LOBBY_USER}", "${CAMERA_LOBBY_PASSWORD}")
 
@@ -237,7 +240,7 @@ def test_no_reference_of_the_input_reaches_the_site_file() -> None:
     ],
 )
 def test_what_is_no_configuration_is_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(SettingError, match="config.yml"):
+    with pytest.raises(SettingError, match=r"config\.yml"):
         imported(text)
 
 
@@ -261,7 +264,9 @@ _ODD = st.one_of(
     st.floats(),
     st.text(max_size=20),
     st.sampled_from(["rtsp://u:p%40@h:554/x", "rtsp://[::1/x", "0,0,1,1", "1e999", "${HOME}", "{FRIGATE_A}", "\ud800"]),
-    st.lists(st.one_of(st.text(max_size=5), st.integers(), st.dictionaries(st.text(max_size=3), st.none())), max_size=3),
+    st.lists(
+        st.one_of(st.text(max_size=5), st.integers(), st.dictionaries(st.text(max_size=3), st.none())), max_size=3
+    ),
     st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=3)), max_size=3),
 )
 
@@ -269,6 +274,12 @@ _ODD = st.one_of(
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path] * bool(path) + [place for key, item in items for place in _places(item, (*path, key))]
+
+
+def _has(part: Any, key: Any) -> bool:
+    if isinstance(part, list):
+        return isinstance(key, int) and key < len(part)
+    return isinstance(part, dict) and key in part
 
 
 _PLACES = _places(read(CONFIG.encode(), "config.yml"))
@@ -282,7 +293,9 @@ def test_any_value_at_any_place_is_converted_or_refused(changes: list[tuple[tupl
         part: Any = value
         for key in place[:-1]:
             inside = isinstance(part, dict) and key in part
-            part = part[key] if inside or (isinstance(part, list) and isinstance(key, int) and key < len(part)) else None
+            part = (
+                part[key] if inside or (isinstance(part, list) and isinstance(key, int) and key < len(part)) else None
+            )
         if isinstance(part, dict) or (isinstance(part, list) and isinstance(place[-1], int) and place[-1] < len(part)):
             part[place[-1]] = odd
     try:
