@@ -113,7 +113,7 @@ def keda(
     And both costs:         tidegate import keda scaledobject.yaml --service-rate 12 --trace days
 
     minReplicaCount and maxReplicaCount are taken over. The table states what differs, and why. Messages are Tidegate's
-    segments of about a second of video: measure the rate by 'tidegate model capacity'.
+    segments of about a second of video: measure the rate by 'tidegate model bench'.
     """
     from tidegate.audit.candidates import bases
     from tidegate.importing.keda import convert, only_document

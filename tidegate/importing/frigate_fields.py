@@ -19,7 +19,7 @@ _SOUND = "sound is not analysed"
 # Patterns by path; `*` is any one name.
 PATTERNS: dict[tuple[str, ...], str] = {
     ("mqtt",): "events are in NATS: subscribe there (docs/how-to/subscribe.md)",
-    ("detectors",): "the detector is a setting of cv: CV_BACKEND (docs/how-to/detect.md)",
+    ("detectors",): "the detector is a setting of cv: CV_MODEL (docs/how-to/detect.md)",
     ("model",): "the model is a setting of cv: 'tidegate model use' (docs/how-to/detect.md)",
     ("database",): "the state is in NATS: 'tidegate up --data' sets its folder",
     ("tls",): "TLS is set up with the console and NATS (docs/security.md)",

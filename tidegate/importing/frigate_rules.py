@@ -21,6 +21,9 @@ _ALERT_LABELS = ["person", "car"]
 _CUTOFF_S = {"alerts": 40.0, "detections": 30.0}
 _FPS = 5.0
 _DAY_S = 86_400.0
+# The default of CV_MIN_SCORE.
+_REPORTED = 0.4
+_BELOW = "rules.filters; cv leaves out what is below CV_MIN_SCORE, 0.4: set the camera's min_score, too"
 
 
 class Zone(NamedTuple):
@@ -179,7 +182,8 @@ def _filters(settings: CameraSettings, size: tuple[float, float] | None) -> Iter
         filter: dict[str, float] = {}
         if score := settings.number(*at, "min_score", most=1):
             filter["min_score"] = score.value
-            report.note(score.path, MAPPED, "rules.filters")
+            status, text = (MAPPED, "rules.filters") if score.value >= _REPORTED else (APPROXIMATED, _BELOW)
+            report.note(score.path, status, text)
         areas = {}
         for field in ("min_area", "max_area"):
             if (found := settings.number(*at, field)) and (area := _area(settings, found, size)) is not None:

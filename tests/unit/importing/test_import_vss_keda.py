@@ -134,7 +134,7 @@ _VALUES = st.recursive(
 @settings(max_examples=examples(500))
 @given(_VALUES, _VALUES, _VALUES)
 def test_any_value_is_converted_or_refused(sensors: Any, alerts: Any, spec: Any) -> None:
-    text = json.dumps({"sensors": [SENSORS["sensors"][0], sensors], "alerts": alerts}).encode()
+    text = json.dumps({"sensors": [{"name": "a", "url": "rtsp://h/x"}, sensors], "alerts": alerts}).encode()
     found = vss.convert(read_list(text, "sensors.json", "sensors"), "sensors.json")
     format.read(text_of(found.site, "sensors.json").encode(), "site.yaml")
     with pytest.raises(SettingError):
