@@ -4,12 +4,12 @@
 |---|---|
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
-| `import_` | commands to import the configuration of another system |
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
 | `alert` | commands for alerts and their pictures |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
+| `import_` | commands to import the configuration of another system |
 | `model` | commands for detectors |
 | `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
 | `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |
