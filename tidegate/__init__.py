@@ -8,6 +8,7 @@
 | `simulation` | scaling policies on traces of arrivals, and the oracle policy's cost |
 | `local` | an embedded nats-server, and with it server, ingest and scaled workers as one thing that starts and stops |
 | `audit` | what arrived, what each way to scale would have cost on it, and the ScaledObject for it |
+| `importing` | the configuration of another system as a site file |
 | `models` | what a detector costs, and the one that `tidegate up` runs |
 | `drawing` | frames with what was detected and followed in them; plots |
 | `onvif` | ONVIF cameras on the local network, and the streams of one |

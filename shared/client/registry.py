@@ -96,7 +96,7 @@ async def restore(js: JetStreamContext, id: str, stored: Camera, has: Credential
     """Write both entries of a camera as a backup has them, credentials first. None: the present ones stay."""
     names.check_camera(id)
     if has:
-        await _write_credentials(js, id, has)
+        await write_credentials(js, id, has)
     await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
 
 

@@ -5,7 +5,7 @@
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
 | `discover` | a part of `camera`: cameras on the local network |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
-| `apply`, `diff`, `export` | commands for a site file |
+| `apply`, `diff`, `export`, `import_` | commands for a site file, and to convert others' to it |
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import keyword
 import signal
 import sys
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ SECTIONS: dict[str, dict[str, CommandInfo]] = {
         "apply": CommandInfo("Make a server's cameras and rules those of a file.", "server"),
         "diff": CommandInfo("Print what 'apply' would change.", "server"),
         "export": CommandInfo("Write the site file of what runs.", "server"),
+        "import": CommandInfo("Convert a configuration of Frigate, VSS or KEDA.", "server"),
     },
     "See": {
         "status": CommandInfo("Show what is wrong, cameras, services and room.", "server"),
@@ -121,7 +123,9 @@ class _Main(Group):
         if name not in COMMANDS:
             return None
         try:
-            command: click.Command = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+            # A module can't have the name of a keyword.
+            module = f"{name}_" if keyword.iskeyword(name) else name
+            command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), module)
         except ModuleNotFoundError as e:
             raise _missing_module(name, e) from e
         return command

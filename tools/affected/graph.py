@@ -84,7 +84,7 @@ class Graph:
 
     def _commands(self, found: Mapping[str, str]) -> list[str]:
         """Return the commands that the test, its helpers or the texts that it reads name."""
-        commands = {module_of(file).rpartition(".")[2]: file for file in self._within(COMMANDS)}
+        commands = {module_of(file).rpartition(".")[2].removesuffix("_"): file for file in self._within(COMMANDS)}
         texts = [f for f in self._uses if not f.endswith(".py") and not found.keys().isdisjoint(_nodes(f))]
         callers = [file for file in found if file in self._uses and file.startswith(CALLERS)]
         words = {word for file in (*callers, *texts) for word in self._uses[file].words}
