@@ -219,6 +219,6 @@ def _stray(one: StoredObject) -> _Found | None:
 def _without(hour: Hour, files: Iterable[_Found]) -> Hour:
     """Return an hour without these files, and with holes in their place."""
     keys = {file.key for file in files}
-    gone = [file for file in hour.files if file.key in keys]
-    holes = tuple(Hole(since=f.start, until=f.end, cause="policy", segments=f.segments) for f in gone)
+    removed = [file for file in hour.files if file.key in keys]
+    holes = tuple(Hole(since=f.start, until=f.end, cause="policy", segments=f.segments) for f in removed)
     return replace(hour, files=tuple(f for f in hour.files if f.key not in keys), holes=(*hour.holes, *holes))

@@ -158,8 +158,8 @@ async def _print(client: Client, camera: str, results: Mapping[str, Result]) -> 
         found = results.get(name)
         items = "" if found is None else "?" if found.problem else f"{found.number:,}"
         size = sized(found.size) if found and found.number else ""
-        kept = recorded if name == table.RECORDED else await _retention(client, name, store)
-        rows.append((name, items, size, kept, store.holds, _remark(store, found)))
+        retention = recorded if name == table.RECORDED else await _retention(client, name, store)
+        rows.append((name, items, size, retention, store.holds, _remark(store, found)))
     records.show(screen(), FIELDS, rows, "")
 
 

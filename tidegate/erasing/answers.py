@@ -39,12 +39,12 @@ async def ask(client: Client, store: str, request: ErasureRequest, tell: Tell) -
     since = until = None
     remark = ""
     # A dry run is quick: it shows whether anyone answers at all.
-    for asked in (msgspec.structs.replace(request, dry_run=True), request):
-        patience_s = SILENT_S if asked.dry_run else PATIENCE_S
+    for step in (msgspec.structs.replace(request, dry_run=True), request):
+        patience_s = SILENT_S if step.dry_run else PATIENCE_S
         more = True
         while more:
             try:
-                answer = await requests.ask(client, SUBJECTS[store], msgspec.json.encode(asked), timeout_s=patience_s)
+                answer = await requests.ask(client, SUBJECTS[store], msgspec.json.encode(step), timeout_s=patience_s)
                 part = requests.read(answer, Erased)
             except NobodyAnswers as e:
                 if await _never_ran(client, store, request.camera):
@@ -53,9 +53,9 @@ async def ask(client: Client, store: str, request: ErasureRequest, tell: Tell) -
             except Refusal as e:
                 raise Away(f"{e}: see its log, and run this again") from e
             more = part.more
-            if asked.dry_run and (not part.count or request.dry_run):
+            if step.dry_run and (not part.count or request.dry_run):
                 return part
-            if not asked.dry_run:
+            if not step.dry_run:
                 count, size = count + part.count, size + part.size
                 since = min((t for t in (since, part.since) if t), default=None)
                 until = max((t for t in (until, part.until) if t), default=None)
@@ -73,5 +73,5 @@ async def _never_ran(client: Client, store: str, camera: str) -> bool:
     try:
         info = await js.consumer_info(names.EVENTS, "search")
     except Exception as e:
-        raise BusError(f"the consumer of search can't be asked for: {e!r}") from e
+        raise BusError(f"the consumer of search can't be step for: {e!r}") from e
     return not (info.delivered and info.delivered.consumer_seq)

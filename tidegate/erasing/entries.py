@@ -46,21 +46,21 @@ async def erase(client: Client, bucket: str, found: dict[int, tuple[str, int]], 
     Raises BusError, nats.errors.Error or TimeoutError.
     """
     of = stream(bucket)
-    kept = ""
+    remark = ""
     try:
         await messages.delete(client, of, [Message(seq, size) for seq, (_, size) in found.items()], tell)
     except Undeletable:
-        kept = (
+        remark = (
             "an earlier version created this bucket, which lets nothing be overwritten: erased entries stay in the "
             "server's file until it rewrites that"
         )
     subjects = sorted({subject for subject, _ in found.values()})
     markers = [await client.jetstream().publish(s, b"", headers=_MARKER) for s in subjects]
-    if kept:
+    if remark:
         await messages.purge(client, of, subjects)
     else:
         await messages.delete(client, of, [Message(marker.seq, 0) for marker in markers], tell)
-    return kept
+    return remark
 
 
 def incident_of(subject: str) -> str:

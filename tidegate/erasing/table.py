@@ -12,7 +12,7 @@ from shared.contract import names
 
 # messages: of a stream, by subject. letters: of DLQ. entries: of a bucket. service: its owner erases it on request.
 # expires: it has no video, and is gone after its retention. stays: it is not erased, and `why` has the reason.
-Way = Literal["messages", "letters", "entries", "service", "expires", "stays"]
+Method = Literal["messages", "letters", "entries", "service", "expires", "stays"]
 
 
 class Store(NamedTuple):
@@ -24,7 +24,7 @@ class Store(NamedTuple):
     """
 
     holds: str
-    way: Way
+    way: Method
     subjects: tuple[str, ...] = ()
     settings: bool = False
     why: str = ""

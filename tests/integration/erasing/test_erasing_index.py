@@ -67,8 +67,8 @@ async def test_a_range_of_a_camera(server: NatsServer, admin: Client, tmp_path: 
         await settled(admin)
         outcome = await erase(admin, Scope("lobby", at(103.5), at(106)))
         assert outcome.results[INDEX].number == 6
-        kept = await find(admin, vocabulary=True, cameras=["lobby"])
-        assert set(kept.vocabulary or ()) == {f"lobby{n}" for n in range(100, 112) if n not in (103, 104, 105)}
+        left = await find(admin, vocabulary=True, cameras=["lobby"])
+        assert set(left.vocabulary or ()) == {f"lobby{n}" for n in range(100, 112) if n not in (103, 104, 105)}
         assert len((await find(admin, vocabulary=True)).vocabulary or ()) == 33
 
 
