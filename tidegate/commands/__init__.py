@@ -5,12 +5,12 @@
 | `options`, `passwords` | what commands share: options, the connection, input of passwords |
 | `discover` | a part of `camera`: cameras on the local network |
 | `up`, `workers`, `demo`, `camera`, `console`, `doctor` | commands to start |
-| `apply`, `diff`, `export`, `import_` | commands for a site file, and to convert others' to it |
 | `status`, `watch`, `reader`, `segment`, `tracks`, `rules` | commands to see what is wrong, events and tracks |
 | `find`, `ask`, `summarize` | commands to search and ask |
 | `clip`, `recordings`, `reanalyze` | commands for recorded video |
 | `alert` | commands for alerts and their pictures |
 | `explain`, `threshold`, `simulate`, `trace`, `audit` | commands to scale |
+| `apply`, `diff`, `export`, `import_` | commands for a site file, and to convert others' to it |
 | `model` | commands for detectors |
 | `dashboards`, `accounts`, `cluster`, `setup` | commands to set up what is around |
 | `backup`, `restore`, `erase`, `webhook`, `dlq`, `reindex`, `schema`, `chaos` | commands to operate |

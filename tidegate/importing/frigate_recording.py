@@ -92,14 +92,14 @@ def _review_days(settings: CameraSettings) -> tuple[float, float]:
 def _note_longer(settings: CameraSettings, *, always: float, motion: float, detections: float, alerts: float) -> None:
     """State what becomes of each number of days."""
     report = settings.report
-    kept = always or max(motion, detections)
+    longest = always or max(motion, detections)
     notes = {
         ("retain", "days"): (MAPPED, "recording.keep_days")
         if always
-        else _of_activity(motion, kept, bool(always), "motion"),
+        else _of_activity(motion, longest, bool(always), "motion"),
         ("continuous", "days"): (MAPPED, "recording.keep_days") if always else (DEFAULT, "not all video is recorded"),
-        ("motion", "days"): _of_activity(motion, kept, bool(always), "motion"),
-        ("detections", "retain", "days"): _of_activity(detections, kept, bool(always), "detections"),
+        ("motion", "days"): _of_activity(motion, longest, bool(always), "motion"),
+        ("detections", "retain", "days"): _of_activity(detections, longest, bool(always), "detections"),
         ("alerts", "retain", "days"): (MAPPED, "recording.incidents_days") if alerts else (NONE, _NO_DAYS),
         ("events", "retain", "default"): (
             APPROXIMATED,
@@ -114,14 +114,14 @@ def _note_longer(settings: CameraSettings, *, always: float, motion: float, dete
 _NO_DAYS = "incidents are retained for recording.incidents_days, 30 by default: 0 is not taken"
 
 
-def _of_activity(days: float, kept: float, always: bool, what: str) -> tuple[str, str]:
+def _of_activity(days: float, longest: float, always: bool, what: str) -> tuple[str, str]:
     if not days:
         return DEFAULT, f"no retention of {what} of its own"
     if always:
-        if days <= kept:
+        if days <= longest:
             return DEFAULT, "all video is retained for as long"
         return NONE, "one retention of all video: raise recording.keep_days, or take record: activity"
-    if days == kept:
+    if days == longest:
         return APPROXIMATED, "recording.keep_days of record: activity, which is objects that are seen"
     return APPROXIMATED, "recording.keep_days: the longer one of motion and detections"
 
@@ -131,11 +131,11 @@ def _margins(settings: CameraSettings) -> dict[str, float]:
     margins = {}
     for side, name in (("pre_capture", "before_s"), ("post_capture", "after_s")):
         found = [settings.number("record", kind, side, most=600) for kind in ("alerts", "detections", "events")]
-        given = [one for one in found if one]
-        if not given:
+        present = [one for one in found if one]
+        if not present:
             continue
-        margins[name] = max(one.value for one in given)
-        for one in given:
+        margins[name] = max(one.value for one in present)
+        for one in present:
             same = one.value == margins[name]
             text = f"recording.{name}" + ("" if same else ": the longer one of alerts and detections")
             settings.report.note(one.path, MAPPED if same else APPROXIMATED, text)

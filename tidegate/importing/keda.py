@@ -57,7 +57,7 @@ def only_document(text: bytes, where: str) -> dict[str, Any]:
     """Return the one ScaledObject of a file. Raises SettingError."""
     if len(text) > MOST_BYTES:
         raise SettingError(f"{where} has {len(text)} bytes, and {MOST_BYTES} are the most: split it")
-    parts = [part for part in re.split(rb"(?m)^---.*$", text) if re.search(rb"ScaledObject", part)]
+    parts = [part for part in re.split(rb"(?m)^---", text) if re.search(rb"ScaledObject", part)]
     found = [one for part in parts[:100] if (one := read(part, where)).get("kind") == "ScaledObject"]
     if len(found) != 1:
         raise SettingError(f"{where} holds {len(found)} documents of kind ScaledObject: it needs exactly one")
@@ -92,10 +92,10 @@ def _is_lag(trigger: Any) -> bool:
 def _foreign(document: dict[str, Any], spec: dict[str, Any], trigger: dict[str, Any], where: str) -> Candidate:
     """Return the policy of the input, with Tidegate's stream in place of its queue."""
     metadata = trigger.get("metadata")
-    given = metadata.get("lagThreshold", "10") if isinstance(metadata, dict) else "10"
-    if not _LAG.fullmatch(str(given)):
+    threshold = metadata.get("lagThreshold", "10") if isinstance(metadata, dict) else "10"
+    if not _LAG.fullmatch(str(threshold)):
         raise SettingError(f"{where}: lagThreshold is no whole number over 0")
-    one = {"type": JETSTREAM, "metadata": {**_STREAM, "lagThreshold": str(given)}}
+    one = {"type": JETSTREAM, "metadata": {**_STREAM, "lagThreshold": str(threshold)}}
     fields = ("pollingInterval", "cooldownPeriod", "minReplicaCount", "maxReplicaCount", "advanced")
     own = {field: spec[field] for field in fields if field in spec}
     text = yaml.safe_dump(
@@ -106,7 +106,7 @@ def _foreign(document: dict[str, Any], spec: dict[str, Any], trigger: dict[str, 
             "spec": {"scaleTargetRef": {"name": "input"}, **own, "triggers": [one]},
         }
     )
-    return Candidate(name="input", settings=f"lagThreshold {given}", text=text)
+    return Candidate(name="input", settings=f"lagThreshold {threshold}", text=text)
 
 
 def _state(report: Report, triggers: list[Any], lag: int) -> None:

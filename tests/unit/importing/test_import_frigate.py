@@ -97,7 +97,7 @@ def test_no_password_is_in_the_output() -> None:
     output = text_of(found.site, "config.yml") + json.dumps([found.report.rows(), found.report.variables])
     assert not [secret for secret in SECRETS if secret in output + "".join(found.report.notes)]
     names = [variable.name for variable in found.report.variables]
-    assert names == ["SITE_GATE_URL", "SITE_YARD_PASSWORD", "FRIGATE_RTSP_PASSWORD"]
+    assert names == ["FRIGATE_RTSP_PASSWORD", "SITE_GATE_URL", "SITE_YARD_PASSWORD"]
 
 
 def test_the_recorded_stream_is_read() -> None:
