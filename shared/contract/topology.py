@@ -67,8 +67,6 @@ ENTRY_BYTES = {
     names.CREDENTIALS: 16 * 1024,
     names.RULES: 512 * 1024,
     names.RECORDINGS: 256 * 1024,
-    # An entry of RULES in base64.
-    names.SITE: 768 * 1024,
 }
 # The buckets with passwords, or with what was seen of a camera: `tidegate erase` and others delete entries of these.
 ERASABLE = (
@@ -106,6 +104,9 @@ REVIEWS_BYTES = 32 * MB
 RUNS_MAX_AGE_S = 30 * 24 * 60 * MINUTE
 RUNS_BYTES = 16 * MB
 RUN_BYTES = 256 * 1024
+# The changes of an unfinished apply: some 600 bytes a camera, and its rules. An entry has those in base64.
+SITE_BYTES = 32 * MB
+SITE_ENTRY_BYTES = 768 * 1024
 # The start and the state of the webhook, some 500 bytes.
 WEBHOOK_BYTES = 1 * MB
 WEBHOOK_ENTRY_BYTES = 4096
@@ -381,6 +382,7 @@ def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     # An expired incident needs no review.
     found[names.REVIEWS] = _bucket(names.REVIEWS, s, max_age=EVENTS_MAX_AGE_S, max_bytes=REVIEWS_BYTES)
     found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_MAX_AGE_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
+    found[names.SITE] = _bucket(names.SITE, s, max_bytes=SITE_BYTES, max_msg_size=SITE_ENTRY_BYTES)
     found[names.WEBHOOK] = _bucket(names.WEBHOOK, s, max_bytes=WEBHOOK_BYTES, max_msg_size=WEBHOOK_ENTRY_BYTES)
     for b in (names.LEASES, names.PARTITIONS, names.RECORDERS, names.MACHINES):
         found[b] = _bucket(b, s, max_age=LEASES_MAX_AGE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)

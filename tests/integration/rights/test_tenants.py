@@ -130,7 +130,7 @@ async def test_every_right_works_in_a_tenant(tmp_path: Path) -> None:
 
 
 async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
-    accounts(tmp_path, "--tenant", "ACME", "--max-store", "1400MB", "--max-streams", "27")
+    accounts(tmp_path, "--tenant", "ACME", "--max-store", "1440MB", "--max-streams", "28")
     accounts(tmp_path, "--tenant", "SMALL", "--max-store", "20MB", "--max-streams", "2", "--max-consumers", "1")
     async with OwnServer(tmp_path) as server:
         done = await server.tidegate("setup", user="ACME-admin")
@@ -168,7 +168,7 @@ async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
 
 async def test_a_quota_bounds_what_the_server_does_not_count(tmp_path: Path) -> None:
     """400 streams and 1000 consumers, with long descriptions, took 181 MB of disk and 390 MB of memory, uncounted."""
-    accounts(tmp_path, "--tenant", "ACME", "--max-store", "1400MB")
+    accounts(tmp_path, "--tenant", "ACME", "--max-store", "1440MB")
     async with OwnServer(tmp_path) as server:
         less = {f"{stream}_MAX_BYTES": str(10 * 2**20) for stream in ("MEDIA", "EVENTS", "DLQ", "PICTURES")}
         done = await server.tidegate("setup", user="ACME-admin", **less)
