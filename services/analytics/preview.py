@@ -29,7 +29,8 @@ from shared.contract.events import Detections, Incident
 from shared.contract.questions import preview
 from shared.contract.questions.preview import Answer, Line, Request, WrongRule
 from shared.contract.reading.bounds import in_time
-from shared.contract.rules import Mistakes, Rules
+from shared.contract.reading.mistakes import Mistakes
+from shared.contract.rules import Rules
 from shared.runtime import telemetry
 from shared.runtime.errors import BadMessage, TidegateError
 from shared.service import process

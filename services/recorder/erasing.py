@@ -208,7 +208,7 @@ def _found(file: Recorded, sizes: dict[str, int]) -> _Found:
 
 
 def _stray(one: StoredObject) -> _Found | None:
-    """Return an unindexed file by the time in its name; None for what is no file."""
+    """Return an unindexed file by the time in its name; None if it has none."""
     match = _FILE.fullmatch(one.key)
     if match is None:
         return None

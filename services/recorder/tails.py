@@ -118,7 +118,7 @@ class Tails:
                 tail.complete_after = max(tail.complete_after, tail.heads.popleft()[1].seq)
 
     def drop(self, camera: str) -> None:
-        """Forget a camera, whose segments were deleted: what is left is read from the stream again."""
+        """Forget a camera, whose segments were deleted: the others are read from the stream again."""
         self._tails.pop(camera, None)
 
     def forget_old(self, camera: str) -> None:

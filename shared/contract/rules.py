@@ -20,9 +20,8 @@ from msgspec import Meta
 
 from shared.contract import geometry
 from shared.contract.names import END, TOKEN
-from shared.contract.reading.handwritten import value_of
-from shared.contract.reading.mistakes import Mistake, join, mistakes, nearest
-from shared.runtime.errors import SettingError
+from shared.contract.reading.handwritten import parse
+from shared.contract.reading.mistakes import Mistake, Mistakes, join, mistakes, nearest
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Point = tuple[Share, Share]
@@ -224,24 +223,9 @@ class Rules(_Part, frozen=True, kw_only=True):
         return zoneinfo.ZoneInfo(self.timezone)
 
 
-class Mistakes(SettingError):
-    """A rule file is invalid. all: every mistake in it."""
-
-    def __init__(self, where: str, all: list[Mistake]) -> None:
-        lines = "\n".join(f"  {m}" for m in all)
-        super().__init__(f"{where} has {len(all)} mistake{'s' * (len(all) > 1)}:\n{lines}")
-        self.all = all
-
-
 def read(text: bytes, where: str) -> Rules:
     """Rules from YAML or JSON. Raises Mistakes."""
-    if len(text) > MOST_BYTES:
-        raise Mistakes(where, [Mistake("", f"it has {len(text)} bytes, where {MOST_BYTES} are the most")])
-    try:
-        value, doubled = value_of(text)
-    except Exception as e:  # PyYAML's constructors raise errors of any type
-        raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
-    return _of(value, doubled, where)
+    return _of(*parse(text, where, MOST_BYTES), where)
 
 
 def decode(data: bytes) -> Rules:

@@ -18,10 +18,10 @@ from msgspec import Meta
 
 from shared.contract.cameras import Camera, new_camera
 from shared.contract.names import END, Token
-from shared.contract.reading.handwritten import value_of
-from shared.contract.reading.mistakes import Mistake, join, mistakes, nearest
+from shared.contract.reading import handwritten
+from shared.contract.reading.mistakes import Mistake, Mistakes, join, mistakes, nearest
 from shared.contract.rights import readers
-from shared.contract.rules import Mistakes, Rules
+from shared.contract.rules import Rules
 from shared.contract.rules import check as check_rules
 from shared.recordings.policy import Policy
 from shared.runtime.errors import SettingError
@@ -59,7 +59,6 @@ class SiteCamera(Camera, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 # The settings that groups and `defaults` can have: all of a camera but its address, all optional.
-SETTINGS = tuple(name for name in Camera.__struct_fields__ if name != "url")
 Settings = msgspec.defstruct(
     "Settings",
     [(name, kind | None, None) for name, kind in get_type_hints(Camera, include_extras=True).items() if name != "url"],
@@ -98,12 +97,7 @@ class Site(_Part, frozen=True, kw_only=True):
 
 def parse(text: bytes, where: str) -> tuple[Any, list[Mistake]]:
     """Return (the value of a file, its duplicate names). Raises Mistakes if it is neither YAML nor JSON."""
-    if len(text) > MOST_BYTES:
-        raise Mistakes(where, [Mistake("", f"it has {len(text)} bytes, where {MOST_BYTES} are the most")])
-    try:
-        value, doubled = value_of(text)
-    except Exception as e:  # PyYAML's constructors raise errors of any type
-        raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
+    value, doubled = handwritten.parse(text, where, MOST_BYTES)
     if isinstance(value, dict):
         value = {key: part for key, part in value.items() if not str(key).startswith(EXTENSION)}
     return ({} if value is None else value), doubled
@@ -180,7 +174,7 @@ def _is_reference(value: Any) -> bool:
 
 
 def _flaw_of(url: Any) -> str:
-    """Return what is wrong with an address that is no text, or has a literal password; otherwise an empty string."""
+    """Return the flaw of an address: no text, or a literal password in it. An empty string: none."""
     if not isinstance(url, str):
         return "a text is expected"
     try:

@@ -277,4 +277,4 @@ async def _bucket(js: JetStreamContext) -> KeyValue:
 def check_unmoved(shown: State, now: State) -> None:
     """Raise Moved if the site changed after `shown` was read."""
     if shown.revisions != now.revisions or shown.readers != now.readers:
-        raise Moved("the site was changed by another meanwhile: 'tidegate diff' shows what is left to change")
+        raise Moved("somebody changed the site meanwhile: 'tidegate diff' shows the changes that are left")

@@ -16,9 +16,9 @@ from shared.contract import cameras, credentials, names, rules
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Credentials
 from shared.contract.differences import differences
-from shared.contract.reading.mistakes import Mistake, nearest
+from shared.contract.reading.mistakes import Mistake, Mistakes, nearest
 from shared.contract.rights.readers import Reader, new_reader
-from shared.contract.rules import Mistakes, Rules
+from shared.contract.rules import Rules
 from shared.recordings.policy import DEFAULT, Policy, camera_key, group_key
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact

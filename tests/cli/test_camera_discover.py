@@ -128,7 +128,7 @@ async def test_a_picture_is_saved_from_the_stream(rtsp: str, tmp_path: Path) -> 
 
 
 async def test_a_stream_on_another_host_gets_no_login(tmp_path: Path) -> None:
-    """The device that is asked is on 127.0.0.1, and lures the login to a machine of its own choice."""
+    """The chosen device is on 127.0.0.1, and lures the login to a machine of its own choice."""
     with HostileCamera() as thief:
         lure = Stream("main", "H264", 1280, 720, thief.url.replace("127.0.0.1", "127.0.0.2"))
         with device(lure) as camera:

@@ -102,7 +102,7 @@ def _found(pairs: dict[str, _Pair], moving: Sequence[str]) -> Found:
 
 
 async def _values(client: Client, bucket: str) -> dict[str, Value]:
-    """Return the values of a bucket. A replica that lags behind the leader is asked again."""
+    """Return the values of a bucket. A replica that lags behind the leader gets the request again."""
     prefix = f"$KV.{bucket}."
     for _ in range(TRIES):
         state = (await _info(client, bucket)).state

@@ -23,7 +23,7 @@ from tidegate.backup.format import Writer
 from tidegate.backup.records import PATH, Piece
 
 PIECE = 512 * 1024
-# Tidying a table during its copy may remove what is being copied.
+# Tidying a table during its copy may remove files of the copy.
 TRIES = 5
 STAGE = "restoring"
 _TABLE = ".lance"
@@ -80,7 +80,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _add(writer: Writer, data: Path, path: Path, *, must: bool = False) -> None:
-    """Add a file, in pieces; what is no plain file is left out. must: raise FileNotFoundError if it is gone."""
+    """Add a plain file, in pieces; leave out any other. must: raise FileNotFoundError if it is gone."""
     name = path.relative_to(data).as_posix()
     if not re.search(PATH, name):
         return writer.note(f"{name!r:.200} has a name that no backup takes")

@@ -106,7 +106,7 @@ class Writer:
         return Mark(self._file.tell(), self._digest.copy(), self._frames, dict(self.counts))
 
     def rewind(self, mark: Mark) -> None:
-        """Forget what was added since."""
+        """Forget the records added since."""
         self._waiting, self._size = [], 0
         self._file.seek(mark.position)
         self._file.truncate()

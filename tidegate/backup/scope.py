@@ -1,4 +1,4 @@
-"""The one table of what is in a backup: each bucket, each stream, and the files of a data directory. Pure."""
+"""The one table of a backup's contents: each bucket, each stream, and the files of a data directory. Pure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _ELSEWHERE = "at another host"
 
 
 class Wanted(NamedTuple):
-    """What is wanted of one device. trust_host: the host of its stream, if that is not the device's own."""
+    """The request for one device. trust_host: the host of its stream, if that is not the device's own."""
 
     add: str | None
     picture: Path | None
@@ -81,7 +81,7 @@ _one_device = combined(
     "--interface",
     metavar="ADDRESS",
     callback=_interface,
-    help="IPv4 address of this machine whose network is asked. Default: all but loopback.",
+    help="IPv4 address of this machine, whose network to search. Default: all but loopback.",
 )
 @passwords.options
 @_one_device

@@ -30,7 +30,7 @@ from tidegate.view.records import Right, Wrapped
 from tidegate.view.waiting import telling
 from tidegate.view.words import counted, duration, sized
 
-FIELDS = ("store", Right("items"), Right("size"), "kept for", Wrapped("of the camera"), Wrapped("remark"))
+FIELDS = ("store", Right("items"), Right("size"), "retention", Wrapped("of the camera"), Wrapped("remark"))
 _FAILED = 1
 _DAY_S = 24 * 3600.0
 # A plain store writes a file of some megabytes for each message that it overwrites, and others store in between.
@@ -116,7 +116,7 @@ def _confirm(wanted: Scope, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise SettingError("erase can't be undone: give --yes where no one can be asked; nothing was erased")
+        raise SettingError("erase can't be undone: give --yes without a terminal; nothing was erased")
     what = "all of camera" if wanted.is_whole else f"{wanted.words()} of camera"
     answer = click.prompt(
         f"Erase {what} {wanted.camera} for good? Type its name", default="", show_default=False, err=True

@@ -37,7 +37,7 @@ def restore(data: Path | None, file: Path, key_file: Path | None, dry_run: bool,
     """Restore the backup FILE into a data directory on which nothing runs, or into the server of NATS_URL.
 
     \b
-    What is in it:          tidegate restore monday.tgb --key ~/backup.key --dry-run
+    List its contents:      tidegate restore monday.tgb --key ~/backup.key --dry-run
     On this machine:        tidegate restore monday.tgb --key ~/backup.key
     Over other cameras:     tidegate restore monday.tgb --key ~/backup.key --replace
     On your own server:     NATS_URL=nats://10.0.0.4 NATS_USER=admin tidegate restore monday.tgb --key backup.key
@@ -116,7 +116,7 @@ def _confirm(others: list[str], *, replace: bool, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise SettingError(f"--replace would change or remove {named}: give --yes where nobody can be asked")
+        raise SettingError(f"--replace would change or remove {named}: give --yes without a terminal")
     echo(f"This changes or removes: {named}")
     if not click.confirm("Replace the server's cameras, rules, policies and people?", default=False):
         raise SettingError("nothing was changed")

@@ -14,7 +14,8 @@ from shared.client import registry
 from shared.client import rules as rules_client
 from shared.contract import names
 from shared.contract import rules as rule_format
-from shared.contract.rules import Mistakes, Rules
+from shared.contract.reading.mistakes import Mistakes
+from shared.contract.rules import Rules
 from shared.runtime.errors import SettingError
 from tidegate.client import labels
 from tidegate.client.files import written

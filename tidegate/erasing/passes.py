@@ -82,7 +82,7 @@ async def count(client: Client, plan: Plan, tell: Tell) -> Outcome:
 async def erase(client: Client, plan: Plan, tell: Tell, *, in_flight_s: float | None = None) -> Outcome:
     """Erase until nothing is left and nothing comes any more, for at most MOST_S after the first pass.
 
-    in_flight_s: how long results may still come; None: as long as what was found can be in flight.
+    in_flight_s: how long results may still come; None: as long as the found jobs can be in flight.
 
     Raises BusError, nats.errors.Error or TimeoutError: calling it again completes the erasure.
     """
@@ -95,7 +95,7 @@ async def erase(client: Client, plan: Plan, tell: Tell, *, in_flight_s: float | 
         if time.monotonic() - began > MOST_S:
             problem = f"it still fills after {MOST_S:.0f} s: stop what writes it, and run this again"
             return Outcome({n: r._replace(problem=problem) if n in found else r for n, r in results.items()}, passes)
-        tell(f"waiting for what is in flight: {max(0.0, wait_s - time.monotonic() + last):.0f} s")
+        tell(f"waiting for results in flight: {max(0.0, wait_s - time.monotonic() + last):.0f} s")
         await asyncio.sleep(min(BETWEEN_S, wait_s) if not found else 0)
         more = {one.store: one for one in await stores.every(client, plan, tell, incidents)}
         passes += 1
@@ -112,7 +112,7 @@ def _found(results: Mapping[str, Result]) -> set[str]:
 
 
 def _wait_s(results: Mapping[str, Result]) -> float:
-    """Return how long something may be in flight. What is in flight is stored until it is acknowledged."""
+    """Return how long a message may be in flight. Its stream stores it until its acknowledgement."""
     if any(results[stream].number for stream in _JOBS if stream in results):
         return JOBS_IN_FLIGHT_S
     return IN_FLIGHT_S if any(results[s].number for s in (names.MEDIA, names.EVENTS) if s in results) else 0.0

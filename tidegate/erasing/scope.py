@@ -1,4 +1,4 @@
-"""What an erasure covers: a camera, all of it or what was filmed within a time range. Pure.
+"""The scope of an erasure: all of a camera, or its video within a time range. Pure.
 
     scope = Scope("lobby", since, until)
     scope.takes(span_of(stored))
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """since, until: of what was filmed; None: no bound."""
+    """since, until: of the video; None: no bound."""
 
     camera: str
     since: dt.datetime | None = None

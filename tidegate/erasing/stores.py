@@ -20,7 +20,7 @@ _STATE = "the present state stays: the range ended over an hour ago"
 
 
 class Result(NamedTuple):
-    """What one store has of the camera, or what was erased there.
+    """The items of the camera in one store, or those erased there.
 
     store: its name in the table. since, until: what a wider part shows. remark: what stays, and why. problem: why the
     store is not known to be empty; empty if it is.

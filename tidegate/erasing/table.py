@@ -63,7 +63,7 @@ STREAMS: Mapping[str, Store] = {
     names.AUDIT: Store(
         "who changed the camera, and who erased it",
         "stays",
-        why="it is the proof of what was done, and no one can change it",
+        why="it proves the erasure, and no one can change it",
     ),
 }
 

@@ -34,7 +34,7 @@ PATTERNS: dict[tuple[str, ...], str] = {
     ("ffmpeg",): "no FFmpeg runs: ingest reads RTSP, and DECODE_DEVICE selects the decoder (docs/how-to/detect.md)",
     ("ffmpeg", "hwaccel_args"): "DECODE_DEVICE is cpu, cuda or vaapi, for all cameras (docs/how-to/detect.md)",
     ("ffmpeg", "retry_interval"): "ingest reconnects with a growing pause; it is not a setting",
-    ("detect", "min_initialized"): "the tracker has no such setting: hold_s of a rule ignores what is short",
+    ("detect", "min_initialized"): "the tracker has no such setting: hold_s of a rule ignores short ones",
     ("detect", "max_disappeared"): "the tracker bridges gaps itself: end_after_s of a rule does so for incidents",
     ("detect", "stationary"): "tracks of objects that stand still go on; a rule of kind stopped reports them",
     ("detect", "annotation_offset"): "boxes are of the same stream as the recording: no offset is needed",

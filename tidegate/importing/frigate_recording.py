@@ -1,7 +1,7 @@
 """A camera's recording policy, of a Frigate camera. Pure.
 
 Frigate retains all video for some days, video with motion for others, and video of alerts and of detections for yet
-others. Tidegate has one rule of what is recorded, one retention for it, and one for incidents.
+others. Tidegate has one rule of recording, one retention for it, and one for incidents.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _note_longer(settings: CameraSettings, *, always: float, motion: float, dete
         ("alerts", "retain", "days"): (MAPPED, "recording.incidents_days") if alerts else (NONE, _NO_DAYS),
         ("events", "retain", "default"): (
             APPROXIMATED,
-            "recording.incidents_days, and keep_days of what is seen",
+            "recording.incidents_days, and keep_days of objects",
         ),
     }
     for keys, (status, text) in notes.items():

@@ -23,7 +23,7 @@ _FPS = 5.0
 _DAY_S = 86_400.0
 # The default of CV_MIN_SCORE.
 _REPORTED = 0.4
-_BELOW = "rules.filters; cv leaves out what is below CV_MIN_SCORE, 0.4: set the camera's min_score, too"
+_BELOW = "rules.filters; cv leaves out objects below CV_MIN_SCORE, 0.4: set the camera's min_score, too"
 
 
 class Zone(NamedTuple):

@@ -68,7 +68,7 @@ class Report:
                 self._found[leaf].append((status, text))
 
     def remark(self, text: str) -> None:
-        """Add a remark on what is no field."""
+        """Add a remark that concerns no field."""
         if text not in self.notes:
             self.notes.append(text)
 

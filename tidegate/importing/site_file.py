@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from shared.contract.rules import Mistakes
+from shared.contract.reading.mistakes import Mistakes
 from shared.runtime.errors import SettingError
 from shared.site import format
 

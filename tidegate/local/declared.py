@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 
-from shared.contract.reading.mistakes import Mistake
-from shared.contract.rules import Mistakes
+from shared.contract.reading.mistakes import Mistake, Mistakes
 from shared.runtime.errors import SettingError
 from shared.site import format as site_format
 from shared.site import journal, merging, plan, references, state

@@ -31,7 +31,7 @@ class Unreachable(OnvifError):
 
 
 class BadAnswer(OnvifError):
-    """The device's answer is too long, or not what was asked for."""
+    """The device's answer is too long, or not of the request."""
 
 
 class Login(NamedTuple):

@@ -9,8 +9,8 @@ import yaml
 
 from shared.contract import rules as book
 from shared.contract.reading.handwritten import LOADER
-from shared.contract.reading.mistakes import Mistake
-from shared.contract.rules import Mistakes, Rules
+from shared.contract.reading.mistakes import Mistake, Mistakes
+from shared.contract.rules import Rules
 
 _SCALARS = (str, int, float, bool, type(None))
 

@@ -15,7 +15,7 @@ from shared.contract.reading.bounds import Count, Instant
 
 
 class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """since, until: of what was filmed; None: no bound. dry_run: count, and change nothing. despite_hold: erase also
+    """since, until: of the video; None: no bound. dry_run: count, and change nothing. despite_hold: erase also
     recordings that a policy holds.
     """
 
@@ -32,8 +32,8 @@ class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """count, size: what was erased, or would be, and its bytes. since, until: what that shows, which may exceed the
-    request, as whole files go. more: whether another request has to follow. remark: what is left, and why.
+    """count, size: of erased items, and of their bytes. since, until: what that shows, which may exceed the
+    request, as whole files go. more: whether another request has to follow. remark: the rest, and why it stays.
     """
 
     count: Count = 0

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from shared.contract.reading.mistakes import Mistake, join
+from shared.contract.reading.mistakes import Mistake, Mistakes, join
 
 # libyaml's reader is fast, and bounds the nesting.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -23,6 +23,16 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class _Object(list[tuple[str, Any]]):
     """A JSON object's fields, in the order of the file."""
+
+
+def parse(text: bytes, where: str, most_bytes: int) -> tuple[Any, list[Mistake]]:
+    """Return (the value of a file, its duplicate names). where: names the file in Mistakes, which it raises."""
+    if len(text) > most_bytes:
+        raise Mistakes(where, [Mistake("", f"it has {len(text)} bytes, where {most_bytes} are the most")])
+    try:
+        return value_of(text)
+    except Exception as e:  # PyYAML's constructors raise errors of any type
+        raise Mistakes(where, [Mistake("", f"neither YAML nor JSON: {' '.join(str(e).split())}")]) from e
 
 
 def value_of(text: bytes) -> tuple[Any, list[Mistake]]:

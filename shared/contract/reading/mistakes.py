@@ -18,6 +18,8 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 import msgspec
 
+from shared.runtime.errors import SettingError
+
 
 class Mistake(NamedTuple):
     """path: `rules[2].zone`; empty for the whole."""
@@ -27,6 +29,15 @@ class Mistake(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}" if self.path else self.text
+
+
+class Mistakes(SettingError):
+    """A file by hand is invalid. all: every mistake in it."""
+
+    def __init__(self, where: str, all: list[Mistake]) -> None:
+        lines = "\n".join(f"  {m}" for m in all)
+        super().__init__(f"{where} has {len(all)} mistake{'s' * (len(all) > 1)}:\n{lines}")
+        self.all = all
 
 
 def mistakes(value: Any, kind: Any, path: str = "") -> list[Mistake]:

@@ -24,8 +24,8 @@ from shared.bus.direct import Stored
 from shared.contract import events, rules
 from shared.contract.events import Detections, DetectionsRevision, Quality, Verdict
 from shared.contract.questions import preview
-from shared.contract.reading.mistakes import Mistake
-from shared.contract.rules import Mistakes, Rules
+from shared.contract.reading.mistakes import Mistake, Mistakes
+from shared.contract.rules import Rules
 from shared.runtime.errors import BadMessage
 from tests.fuzz import good, spoil
 from tests.fuzz.delivery import NotDelivered, stored

@@ -195,8 +195,8 @@ async def test_a_token_that_is_markup_stays_a_token() -> None:
     evil = Stream("</ProfileToken><Evil/>", "H264", 640, 360, "rtsp://10.0.0.7/x")
     with OnvifDevice([evil]) as device:
         (profile,) = (await _read(device)).profiles
-        (asked,) = [request.body for request in device.heard if request.operation == "GetStreamUri"]
-    assert "<Evil/>" not in asked and re.search("&lt;Evil/&gt;", asked) and profile.url
+        (sent,) = [request.body for request in device.heard if request.operation == "GetStreamUri"]
+    assert "<Evil/>" not in sent and re.search("&lt;Evil/&gt;", sent) and profile.url
 
 
 async def test_a_certificate_is_checked_unless_told_otherwise(tls_device: OnvifDevice) -> None:

@@ -151,7 +151,7 @@ async def test_what_another_changed_after_a_crash_stays(admin: Client) -> None:
 async def test_two_people_take_turns_and_the_second_is_told(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     other = await bus.connect(server.settings("admin"), "admin")
-    told: list[str] = []
+    progress: list[str] = []
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
@@ -167,12 +167,12 @@ async def test_two_people_take_turns_and_the_second_is_told(server: NatsServer, 
         shown = await state.read(other.jetstream())
 
         async def second() -> None:
-            async with journal.locked(other.jetstream(), "bob@there", told.append) as lock:
+            async with journal.locked(other.jetstream(), "bob@there", progress.append) as lock:
                 journal.check_unmoved(shown, await state.read(other.jetstream()))
                 await lock.apply([Write(names.RECORDINGS, "default", 0, b"{}")])
 
         waiting = asyncio.create_task(second())
-        while not told:
+        while not progress:
             await asyncio.sleep(0.01)
         camera, secret = new_camera("rtsp://10.0.0.7/a")
         await registry.add(js, "lobby", camera, secret)
@@ -180,7 +180,7 @@ async def test_two_people_take_turns_and_the_second_is_told(server: NatsServer, 
         await holding
         with pytest.raises(journal.Moved, match="tidegate diff"):
             await waiting
-        assert "alice@here" in told[0]
+        assert "alice@here" in progress[0]
         assert await entries(js, names.RECORDINGS) == {}
         assert await journal.pending(js) is None
     finally:

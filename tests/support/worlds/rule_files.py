@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from shared.contract import rules
-from shared.contract.reading.mistakes import Mistake
-from shared.contract.rules import Mistakes
+from shared.contract.reading.mistakes import Mistake, Mistakes
 
 VALID = """
 timezone: Europe/Berlin

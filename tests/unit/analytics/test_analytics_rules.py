@@ -14,7 +14,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shared.contract import geometry, rules
-from shared.contract.rules import Count, Mistakes, Rule, Rules
+from shared.contract.reading.mistakes import Mistakes
+from shared.contract.rules import Count, Rule, Rules
 from tests.support.examples import examples
 from tests.support.worlds.rule_files import MISTAKEN, SQUARE, VALID, named, valid
 

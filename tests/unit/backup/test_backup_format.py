@@ -1,4 +1,4 @@
-"""The file of a backup: it returns what was written, and no other bytes pass for it."""
+"""The file of a backup: it returns the written records, and no other bytes pass for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sensors of VSS, and ScaledObjects by lag: what is taken over, what differs, and what is refused."""
+"""Sensors of VSS, and ScaledObjects by lag: fields taken over, differences, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""XML of strangers: what it says, and what is refused before it costs anything."""
+"""XML of strangers: its values, and refusals before it costs anything."""
 
 from __future__ import annotations
 

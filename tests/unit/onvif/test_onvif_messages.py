@@ -1,4 +1,4 @@
-"""Messages of WS-Discovery and ONVIF: what is sent, and what is read of answers."""
+"""Messages of WS-Discovery and ONVIF: requests, and the reading of answers."""
 
 from __future__ import annotations
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.contract.cameras import Camera
-from shared.contract.rules import Mistakes
+from shared.contract.reading.mistakes import Mistakes
 from shared.site import format as site_format
 from shared.site import merging
 from tests.support.examples import examples
@@ -129,10 +128,6 @@ def test_any_value_is_read_or_refused(value: object) -> None:
         site_format.read(json.dumps(value).encode(), "site.yaml")
     except Mistakes:
         pass
-
-
-def test_settings_are_all_of_a_camera_but_its_address() -> None:
-    assert {"url", *site_format.SETTINGS} == set(Camera.__struct_fields__)
 
 
 def test_two_files_are_one_site_unless_both_have_a_name() -> None:

@@ -1,4 +1,4 @@
-"""Plans: what is exported changes nothing, what differs is one line, and nothing goes that nobody named."""
+"""Plans: an exported site changes nothing, a difference is one line, and only named things are removed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Credentials
+from shared.contract.reading.mistakes import Mistakes
 from shared.contract.rights.readers import Reader, new_reader
-from shared.contract.rules import Enter, Mistakes, Rules, Zone
+from shared.contract.rules import Enter, Rules, Zone
 from shared.recordings.policy import Policy
 from shared.runtime.errors import SettingError
 from shared.site import export, references
