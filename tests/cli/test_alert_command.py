@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from nats.aio.client import Client
 
 from services.ingest.cutting.piece import Piece
@@ -25,6 +26,7 @@ from tidegate.local.server import NatsServer
 __all__ = ["seconds"]
 
 
+@pytest.mark.slow
 async def test_an_alert_has_its_picture_until_that_is_erased(
     server: NatsServer, admin: Client, seconds: Callable[[], list[Piece]], tmp_path: Path
 ) -> None:

@@ -192,6 +192,7 @@ def test_a_row_equals_the_simulation_of_its_file(service: str, tmp_path: Path) -
     assert more.peak_replicas == 7 and more.replica_hours > 7 * 3 * 0.99
 
 
+@pytest.mark.slow
 def test_the_smallest_static_fleet_that_degrades_is_tried() -> None:
     """Bursts are much shorter than a cold start: a small fleet that degrades meets them, and backfills afterwards."""
     rates = np.tile(np.repeat([1.0, 10.0], [540, 60]), 18)

@@ -67,6 +67,7 @@ def device(*streams: Stream, **changes: object) -> OnvifDevice:
     return OnvifDevice(streams, **{"login": ("viewer", PASSWORD), "ip": "127.0.0.1"} | changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 async def test_cameras_are_listed_for_people_and_for_programs() -> None:
     net = network()
     evil = "".join(f"%{byte:02x}" for byte in EVIL.encode())

@@ -49,6 +49,7 @@ async def dead_letter(client: Client, seq: int, payload: bytes = b"x") -> int:
     return (await client.jetstream().publish("dlq.cv", payload, headers=headers)).seq
 
 
+@pytest.mark.slow
 async def test_an_unknown_dead_letter_is_an_error_and_the_others_are_replayed(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ async def test_only_an_identity_with_the_right_removes_letters(
     assert await numbers(admin) == [letter]
 
 
+@pytest.mark.slow
 async def test_a_replay_reports_what_came_back_and_the_remedy(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:

@@ -244,6 +244,7 @@ async def say(client: Client, event: events.Event, id: str) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
+@pytest.mark.slow
 async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Client) -> None:
     js = admin.jetstream()
     await registry.put(js, "lobby", Camera(url="rtsp://x"), None)
@@ -277,6 +278,7 @@ async def test_monitor_gathers_cameras_segments_detections_and_workers(admin: Cl
         assert monitor.snapshot().cameras[0].state == "online"
 
 
+@pytest.mark.slow
 async def test_monitor_starts_while_the_server_is_away(server: NatsServer, admin: Client) -> None:
     await registry.put(admin.jetstream(), "lobby", Camera(url="rtsp://x"), None)
     await say(admin, status("lobby"), "before")

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
 from nats.aio.client import Client
 
 from shared.client import registry
@@ -89,6 +90,7 @@ async def test_two_hundred_cameras_fit_a_screen_and_their_texts_are_inert(server
     assert "problems" in lines[0] and lines[1].startswith("bad ")
 
 
+@pytest.mark.slow
 async def test_missing_streams_are_found_with_their_remedy(server: NatsServer, admin: Client) -> None:
     await admin.jetstream().delete_stream(names.DLQ)
     done = await status(server)
@@ -109,6 +111,7 @@ async def test_a_viewer_sees_what_is_left_out(server: NatsServer) -> None:
     assert "violation" not in done.stdout + done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_server_that_can_not_be_reached_has_its_own_exit_code(server: NatsServer, tmp_path: Path) -> None:
     wrong = await status(server, NATS_PASSWORD="wrong", NATS_PASSWORD_FILE="")
     assert wrong.returncode == 3 and "refuses user 'admin'" in wrong.stdout
@@ -119,6 +122,7 @@ async def test_a_server_that_can_not_be_reached_has_its_own_exit_code(server: Na
     assert nothing.returncode == 3 and "nothing runs on" in nothing.stdout and not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 async def test_an_interrupted_apply_is_shown(server: NatsServer, admin: Client) -> None:
     bucket = await admin.jetstream().key_value(names.SITE)
     await bucket.put(journal.LOCK, msgspec.json.encode(journal.Lock(by="alice@here", phase="committed")))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from nats.aio.client import Client
 
 from tests.support.processes.command_line import COMMAND, tidegate_on
@@ -36,6 +37,7 @@ async def posted(receiver: Receiver, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_the_past_is_sent_again_and_what_waits_is_skipped(
     server: NatsServer, admin: Client, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -76,6 +78,7 @@ async def test_since_before_a_first_start_is_where_it_begins(
     assert receiver.ids == [waiting]
 
 
+@pytest.mark.slow
 async def test_the_status_tells_what_waits_and_the_last_error(
     server: NatsServer, admin: Client, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -214,6 +214,7 @@ LITTLE = (
 SPARSE = "t_s,arrivals\n0,1\n1,1\n49000000,1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="addresses are limited on Linux")
 @pytest.mark.parametrize(
     ("what", "fields"),

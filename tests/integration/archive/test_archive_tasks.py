@@ -95,6 +95,7 @@ async def test_a_replica_survives_any_task(world: World, admin: Client, media: l
     assert await cv.end() == 0
 
 
+@pytest.mark.slow
 async def test_a_run_survives_any_message(world: World, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fake replica that breaks the protocol."""
     heard = await beat_as(admin, MODEL)

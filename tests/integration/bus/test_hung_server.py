@@ -59,6 +59,7 @@ async def test_the_hung_server_is_tried_last(server: NatsServer) -> None:
         await client.close()
 
 
+@pytest.mark.slow
 async def test_a_large_message_on_a_slow_network_is_a_sign_of_life(server: NatsServer, admin: Client) -> None:
     """Regression: the answers to pings wait behind the message: the client left in its middle, repeatedly."""
     async with NetworkProxy(server.url, back=slowly(MB // 2)) as way:

@@ -27,6 +27,7 @@ async def test_a_silent_holder_is_replaced(process: Start) -> None:
     await until(lambda: "lobby" in holder.lost)
 
 
+@pytest.mark.slow
 async def test_a_lease_longer_than_the_own_one_is_respected(process: Start) -> None:
     """LEASE_S changes for one replica after the other."""
     holder, other = await process("holder", lease_s=3 * LEASE_S), await process("other")

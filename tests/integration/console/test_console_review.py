@@ -102,6 +102,7 @@ async def test_events_from_before_the_start_are_read(server: NatsServer, admin: 
         assert await listed(anna, verdict="rejected") == ["i.299"]
 
 
+@pytest.mark.slow
 async def test_the_newest_are_read_first(server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps go back in time, each up to the start of the previous one; a failed read is in the log."""
     monkeypatch.setattr(event_reader, "_BACK_S", (0.1, 0.5, 1.0, 3600.0))

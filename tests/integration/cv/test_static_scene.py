@@ -87,6 +87,7 @@ def walks(begin: float, end: float) -> Walker:
     return lambda t: (20 + round((t - begin) * 30), 100) if begin <= t < end else None
 
 
+@pytest.mark.slow
 async def test_a_still_camera_seldom_uses_the_device(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     finder, pieces = Squares(), segments(tmp_path / "still.mp4", 40)
     async with cv(server, finder):
@@ -101,6 +102,7 @@ async def test_a_still_camera_seldom_uses_the_device(server: NatsServer, admin: 
     assert all(START <= event.unchanged.since < event.start for event in quiet if event.unchanged)
 
 
+@pytest.mark.slow
 async def test_a_walker_is_seen_on_entry_and_the_previous_segment_is_reanalysed(
     server: NatsServer, admin: Client, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def repeated() -> float:
     return REGISTRY.get_sample_value("tidegate_static_scene_vectors_total") or 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [1, 2])
 async def test_a_visitor_is_embedded_and_the_empty_scene_once_in_ten_seconds(
     server: NatsServer, admin: Client, tmp_path: Path, replicas: int

@@ -125,6 +125,7 @@ async def test_it_is_completed_after_an_interruption(admin: Client) -> None:
     assert not any((await everything(admin, ["lobby"])).values())
 
 
+@pytest.mark.slow
 async def test_results_of_what_was_in_flight_are_erased_too(admin: Client) -> None:
     await fill(admin, "lobby")
     plan = Plan(Scope("lobby"), dry_run=False, despite_hold=False, settings=True)

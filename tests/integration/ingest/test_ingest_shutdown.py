@@ -40,6 +40,7 @@ async def test_a_stop_stores_the_buffer_once_the_server_is_back(
     assert max(s.start for s in stored) > away_since + dt.timedelta(seconds=2)
 
 
+@pytest.mark.slow
 async def test_segments_unstored_at_the_end_are_reported_as_dropped(
     server: NatsServer, admin: Client, start: Callable[..., Ingest], rtsp: str
 ) -> None:

@@ -35,6 +35,7 @@ async def test_devices_are_listed_with_streams_where_no_login_is_needed() -> Non
     assert "Username" not in sent and "Authorization" not in sent
 
 
+@pytest.mark.slow
 async def test_bad_devices_do_not_harm_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(survey, "_DEVICE_S", 5.0)
     net = network()

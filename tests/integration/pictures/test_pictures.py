@@ -118,6 +118,7 @@ async def test_a_retention_of_incidents_that_is_shorter_applies(
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_expired_video_is_reported_and_never_tried_for_ever(
     server: NatsServer, admin: Client, seconds: Callable[[], list[Piece]]
 ) -> None:
@@ -152,6 +153,7 @@ async def test_an_incident_that_waits_for_a_verification_has_its_picture_before_
     assert await pictures.read(admin, "cam", fields["incident"]) == stored
 
 
+@pytest.mark.slow
 async def test_a_replay_stores_nothing_twice_and_never_replaces_a_picture(
     server: NatsServer, admin: Client, seconds: Callable[[], list[Piece]]
 ) -> None:

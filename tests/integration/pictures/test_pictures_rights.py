@@ -49,6 +49,7 @@ async def test_only_those_who_may_play_video_read_pictures(server: NatsServer, a
     await client.close()
 
 
+@pytest.mark.slow
 async def test_the_service_writes_pictures_and_dead_letters_and_nothing_else(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     await js.publish(SUBJECT, b"a picture")

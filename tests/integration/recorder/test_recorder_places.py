@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
@@ -39,6 +40,7 @@ def test_cameras_with_a_ledger_keep_their_place() -> None:
     assert admission.admit({"a", "b", "c"}) == {"a", "b"}
 
 
+@pytest.mark.slow
 async def test_invented_cameras_fill_no_bucket_and_the_listed_one_is_recorded(
     world: World, admin: Client, second: Sequence[Piece]
 ) -> None:

@@ -101,6 +101,7 @@ async def test_doctor_names_the_message_that_the_copy_stops_at(
     assert await copying.stuck_at(admin, now) is None
 
 
+@pytest.mark.slow
 async def test_a_recreated_stream_is_copied_on(admin: Client) -> None:
     js = admin.jetstream()
     await say(admin, incident("a"))

@@ -124,6 +124,7 @@ async def test_a_missing_consumer_is_named(admin: Client, tmp_path: Path) -> Non
         await until(lambda: "consumer nobody of stream MEDIA" in autoscaler.state.reason)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trigger", "reason"),
     [

@@ -260,6 +260,7 @@ async def test_a_missing_bucket_is_reported_and_scaling_works(
     assert "the history is stored again" in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 async def test_an_outage_at_the_first_request_loses_no_history(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

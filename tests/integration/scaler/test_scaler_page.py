@@ -115,6 +115,7 @@ async def test_different_queries_have_a_limit(server: NatsServer, monkeypatch: p
         assert (await ask(url, CV))[0] == 200
 
 
+@pytest.mark.slow
 async def test_a_missing_consumer_takes_no_place(server: NatsServer) -> None:
     async with estimating(server) as one, serving_page(one, ScalerSettings(scaler_http_port=0)) as url:
         assert (await ask(url, CV))[0] == 200

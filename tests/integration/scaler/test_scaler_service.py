@@ -117,6 +117,7 @@ async def test_jetstream_gets_one_request_a_second_for_any_number_of_callers(adm
     assert requests() - before <= passed + 1
 
 
+@pytest.mark.slow
 async def test_a_missing_consumer_is_named_with_the_remedy(admin: Client, keda: KedaClient) -> None:
     await admin.jetstream().delete_stream("VLM")
     await admin.jetstream().delete_consumer("MEDIA", "embed")

@@ -136,6 +136,7 @@ async def test_a_kill_at_any_moment_leaves_every_event_once(server: NatsServer, 
     assert [x async for x in dlq.entries(admin)] == []
 
 
+@pytest.mark.slow
 async def test_a_full_disk_is_reported_and_loses_nothing(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     index, log = tmp_path / "index", tmp_path / "log"
     port = free_port(0)

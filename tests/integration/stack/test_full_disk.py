@@ -72,6 +72,7 @@ async def until_silent(client: Client, subject: str) -> None:
                 await client.jetstream().publish(subject, os.urandom(50_000), timeout=1)  # clock: silence is the event
 
 
+@pytest.mark.slow
 async def test_streams_store_again_once_a_full_disk_has_room(disk: Disk) -> None:
     async with Stack(disk.path / "data", {}, port=0) as stack:
         js = stack.admin.jetstream()
@@ -88,6 +89,7 @@ async def test_streams_store_again_once_a_full_disk_has_room(disk: Disk) -> None
             assert (await js.get_msg("MEDIA", seq)).data == payload
 
 
+@pytest.mark.slow
 async def test_streams_store_again_once_the_server_has_file_descriptors(tmp_path: Path) -> None:
     async with Stack(tmp_path, {}, port=0) as stack:
         pid = stack.server.pid
@@ -134,6 +136,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.slow
 async def test_a_disk_filled_by_streams_empties_as_they_expire(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fix restarts the server, seldom. A stopped stream expires nothing until then."""
     monkeypatch.setenv("MEDIA_MAX_AGE_S", "3")

@@ -53,6 +53,7 @@ async def test_a_dead_process_is_reported_with_its_end(tmp_path: Path, monkeypat
     assert problems.read(tmp_path) == [] and not (tmp_path / "problems.json").exists()
 
 
+@pytest.mark.slow
 async def test_an_unreachable_endpoint_is_reported_before_and_during_a_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

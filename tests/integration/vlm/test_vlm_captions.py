@@ -56,6 +56,7 @@ async def test_every_stretch_of_video_is_planned_once(server: NatsServer, admin:
     assert not [job for job in found if job.camera == "store"]
 
 
+@pytest.mark.slow
 async def test_a_stretch_is_planned_once_its_video_is_there_even_over_a_restart(
     server: NatsServer, admin: Client
 ) -> None:

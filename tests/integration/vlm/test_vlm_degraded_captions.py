@@ -171,6 +171,7 @@ async def test_timely_captions_and_those_without_a_target_get_all_frames(server:
     assert {(len(event.frames), event.quality) for event in captions} == {(FRAMES, None)}
 
 
+@pytest.mark.slow
 async def test_a_caption_without_video_has_no_quality(server: NatsServer, admin: Client) -> None:
     await film(admin, 2, camera="other")
     await ask_for(admin, [1])

@@ -63,6 +63,7 @@ async def test_an_endpoint_without_pages_is_probed_by_a_token_before_it_gets_job
     assert len(await stored_results(admin)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lists", [200, 404])
 async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_flight(
     server: NatsServer, admin: Client, lists: int
@@ -143,6 +144,7 @@ async def test_a_key_that_may_only_list_models_loses_no_job(
     assert len(await stored_results(admin)) == 1 and await letters(admin) == []
 
 
+@pytest.mark.slow
 async def test_a_missing_model_loses_no_job(server: NatsServer, admin: Client) -> None:
     seqs = await film(admin, 2)
     async with (

@@ -50,6 +50,7 @@ async def test_an_answer_outside_its_schema_is_requested_once_more(
     assert await letters(admin) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "broken off", "hangs", "busy", "busy for a while", "bad gateway"])
 async def test_a_transient_fault_costs_nothing(
     server: NatsServer, admin: Client, openai: OpenAiServer, fault: str
@@ -224,6 +225,7 @@ async def test_a_draining_worker_returns_waiting_jobs(server: NatsServer, admin:
     assert len(await stored_results(admin)) == 4 and await letters(admin) == []
 
 
+@pytest.mark.slow
 async def test_a_healthy_server_that_refuses_all_work_is_not_hammered(server: NatsServer, admin: Client) -> None:
     """As with a URL without its /v1: it lists nothing, and every request is for an unknown path."""
     seqs = await film(admin, 2)

@@ -213,6 +213,7 @@ async def test_missing_credentials_and_a_missing_region_are_reported(
 # ---- the cost of errors
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_flight(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:
@@ -234,6 +235,7 @@ async def test_an_endpoint_that_scales_from_zero_is_waited_for_with_the_job_in_f
     assert await letters(admin) == []
 
 
+@pytest.mark.slow
 async def test_a_worker_takes_no_job_before_its_endpoint_is_up(
     server: NatsServer, admin: Client, aws: SageMakerServer
 ) -> None:

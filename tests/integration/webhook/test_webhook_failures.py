@@ -66,6 +66,7 @@ def test_retry_after_is_seconds_or_a_date_up_to_ten_minutes() -> None:
     assert 150 <= DELAYS.after(10_000, 3) <= 300
 
 
+@pytest.mark.slow
 async def test_an_absent_endpoint_gets_few_attempts_and_later_all_events(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:
@@ -124,6 +125,7 @@ async def test_an_event_without_a_timely_answer_is_retried(
     assert receiver.ids == [id, id] and count("timeout") - timeouts == 1
 
 
+@pytest.mark.slow
 async def test_a_request_longer_than_the_ack_wait_is_not_repeated(
     server: NatsServer, admin: Client, receiver: Receiver
 ) -> None:

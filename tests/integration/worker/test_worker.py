@@ -115,6 +115,7 @@ async def test_slow_work_is_not_redelivered(server: NatsServer, admin: Client) -
     assert sorted(service.prepared) == ["a", "b"]
 
 
+@pytest.mark.slow
 async def test_heartbeats_count_the_time_with_work_in_flight(server: NatsServer, admin: Client) -> None:
     """Two bursts with a pause between: idle time is no working time, and no working time is lost between samples."""
     beats = await admin.subscribe("scale.cv.>")

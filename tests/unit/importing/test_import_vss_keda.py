@@ -98,6 +98,7 @@ def test_the_bounds_of_replicas_are_taken_over(text: str) -> None:
     assert rows["spec.scaleTargetRef.name"] == NONE
 
 
+@pytest.mark.slow
 def test_the_policy_of_the_input_is_simulated_by_its_own_threshold() -> None:
     trace = next(trace for trace in generated() if trace.name == "ramp")
     often, seldom = (simulate(proposal(KAFKA.replace("50", lag)).foreign, trace, LOAD) for lag in ("5", "5000"))

@@ -185,6 +185,7 @@ def test_utilisation_is_tuned_with_and_without_the_lag_rule(monkeypatch: pytest.
     assert tuned.settings.partition(" of")[0] in ("70%", "90%") and "scale-down window 300 s" in tuned.settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attainment", [0.5, 1.1])
 def test_ending_hopeless_runs_early_changes_no_result(attainment: float) -> None:
     load = Workload(service_rate=4, cold_start_s=30, max_age_s=60)

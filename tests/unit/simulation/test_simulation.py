@@ -279,6 +279,7 @@ print(json.dumps(both()))
 """
 
 
+@pytest.mark.slow
 def test_without_numba_the_numbers_are_the_same() -> None:
     out = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(out.stdout) == json.loads(json.dumps(both()))
