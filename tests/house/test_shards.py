@@ -69,7 +69,13 @@ def test_the_costs_of_a_key_are_those_of_its_tests_each_counted_once() -> None:
 
 
 def test_a_quick_test_that_was_slow_is_named() -> None:
-    lines = [("a", True, 3.5, 4.0), ("b", False, 9.0, 9.0), ("c", True, 1.0, 11.0), ("d", True, 2.9, 9.9)]
+    cpu_s, wall_s = shards.QUICK_S, shards.WAIT_S
+    lines = [
+        ("a", True, cpu_s + 0.1, cpu_s + 0.1),
+        ("b", False, cpu_s + 0.1, wall_s + 0.1),
+        ("c", True, 1.0, wall_s + 0.1),
+        ("d", True, cpu_s - 0.1, wall_s - 0.1),
+    ]
     written = (json.dumps({"test": t, "quick": quick, "cpu_s": cpu, "wall_s": wall}) for t, quick, cpu, wall in lines)
     assert [named.partition(":")[0] for named in shards.unmarked(written)] == ["a", "c"]
 
