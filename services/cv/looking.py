@@ -2,7 +2,7 @@
 
 Example:
     images = images_of(decoded, wants.grid, detector.size)
-    found = joined(objects_in(images, detector, batch_size), wants.grid, len(offsets))
+    found = joined(detector.detect(images), wants.grid, len(offsets))
     frames = frames_of(head, offsets, [wants.of(objects) for objects in found])
 """
 
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from services.cv.detectors import Detector
 from services.cv.tiles import Grid
 from shared.contract.events import DetectedObject, Frame
 from shared.contract.segment import Segment
@@ -35,14 +34,6 @@ class Wants(NamedTuple):
 def images_of(decoded: Decoded, grid: Grid, size: tuple[int, int] | None) -> list[Image]:
     """Return the images of `grid`, frame by frame. size: the detector's."""
     return [image for picture in decoded.pictures for image in grid.images(picture.pixels, size)]
-
-
-def objects_in(images: Sequence[Image], detector: Detector, batch_size: int) -> list[list[DetectedObject]]:
-    """Return the objects of each image, in batches of at most `batch_size`."""
-    found: list[list[DetectedObject]] = []
-    for i in range(0, len(images), batch_size):
-        found += detector.detect(images[i : i + batch_size])
-    return found
 
 
 def joined(views: Iterable[list[DetectedObject]], grid: Grid, frames: int) -> list[list[DetectedObject]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nats.aio.client import Client
 
 from services.cv.detectors import Detector
-from services.cv.looking import Wants, frames_of, images_of, joined, objects_in, unknown
+from services.cv.looking import Wants, frames_of, images_of, joined, unknown
 from services.cv.settings import CvSettings
 from services.cv.skipping import Check, Match, SkipPolicy
 from services.cv.tiles import Grid
@@ -161,9 +161,9 @@ class CvService:
         return Seen(id=task.id, width=width, height=height, offsets=tuple(prepared.offsets), objects=objects)
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
-        """Return objects by segment and frame. The detector's batches cross segments, and split large ones."""
+        """Return objects by segment and frame. The detector's batches cross segments."""
         images = [image for item in batch for image in item.images]
-        views = iter(objects_in(images, self._detector, self._settings.cv_batch_size))
+        views = iter(self._detector.detect(images))
         return [
             item.match.objects(len(item.offsets)) if item.match else joined(views, item.wants.grid, len(item.offsets))
             for item in batch

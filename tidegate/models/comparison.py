@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from services.cv.detectors import Detector
-from services.cv.looking import images_of, objects_in
+from services.cv.looking import images_of
 from services.cv.tiles import Grid
 from shared.contract.events import DetectedObject
 from shared.runtime.errors import BadSegment, Expired, OverBudget
@@ -27,8 +27,6 @@ from tidegate.models.footage import Part
 from tidegate.models.labels import Classes
 from tidegate.models.sheet import COUNT, PLACE
 
-# Images in a batch, as CV_BATCH_SIZE has by default.
-BATCH = 8
 SLOW = "the detectors are slower than the video"
 _WHOLE = Grid.of("1x1")
 
@@ -60,7 +58,7 @@ class Side:
     def detect(self, images: list[Image]) -> list[list[DetectedObject]]:
         """Return the objects of each image, and measure the time."""
         began = time.perf_counter()
-        found = objects_in(images, self.detector, BATCH)
+        found = self.detector.detect(images)
         self._seconds += time.perf_counter() - began
         self.images += len(images)
         return found

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from services.cv.detectors import Detector
-from services.cv.looking import objects_in
 from services.cv.settings import CvSettings
 from shared.models.measured import Rate
+from shared.models.runtimes import batches
 from shared.video.decode import Image
 from tidegate.models.footage import Footage, Part, pictures
 
@@ -75,5 +75,6 @@ def _next(waiting: deque[Future[list[Image]]], detector: Detector, batch: int) -
         images += waiting.popleft().result()
         count += 1
     began = time.perf_counter()
-    objects_in(images, detector, batch)
+    for part in batches.of(images, batch):
+        detector.detect(part)
     return count, time.perf_counter() - began

@@ -26,12 +26,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 from msgspec import Meta
+from numpy.typing import ArrayLike
 
 from services.cv import model_spec
 from shared.contract.events import DetectedObject
@@ -62,7 +64,8 @@ class Detector(Protocol):
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
         """Return the objects of each image, best first, none below the `min_score` of its options.
 
-        images: any number, RGB, uint8, (height, width, 3), all of `size` if that is set. One call at a time.
+        images: any number, RGB, uint8, (height, width, 3), all of `size` if that is set. A detector that takes batches
+        splits them by the `batch_size` of its options. One call at a time.
         """
         ...
 
@@ -103,20 +106,19 @@ def warm_up(detect: Callable[[list[Image]], object], size: tuple[int, int] | Non
     detect([np.zeros((height, width, 3), np.uint8)] * count)
 
 
-def detections(
-    labels: Sequence[str], ids: Iterable[int], scores: Iterable[float], boxes: Iterable[Sequence[float]]
-) -> list[Detection]:
+def detections(labels: Sequence[str], ids: ArrayLike, scores: ArrayLike, boxes: ArrayLike) -> list[Detection]:
     """Return a backend's objects of one image as in events: boxes x1, y1, x2, y2 clipped to 0..1, best first.
 
     An id without a label is named by its number. Boxes have four decimals: a fifth of a pixel at 1080p.
     """
-    out = []
-    for id, score, box in zip(ids, scores, boxes, strict=True):
-        x1, y1, x2, y2 = (round(min(max(float(v), 0.0), 1.0), 4) for v in box)
-        if x1 < x2 and y1 < y2:
-            label = labels[int(id)] if 0 <= int(id) < len(labels) else str(int(id))
-            out.append(Detection(label=label, score=round(float(score), 4), box=(x1, y1, x2, y2)))
-    return sorted(out, key=lambda o: -o.score)
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4).clip(0, 1).round(4).tolist()
+    rounded = np.asarray(scores, np.float64).round(4).tolist()
+    found = [
+        Detection(label=labels[id] if 0 <= id < len(labels) else str(id), score=score, box=(x1, y1, x2, y2))
+        for id, score, (x1, y1, x2, y2) in zip(np.asarray(ids, int).tolist(), rounded, corners, strict=True)
+        if x1 < x2 and y1 < y2
+    ]
+    return sorted(found, key=attrgetter("score"), reverse=True)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection
 from services.cv.detectors import Detection, DetectorOptions, detections, warm_up
 from shared.contract.names import safe_name
 from shared.models import torch as torch_device
+from shared.models.runtimes import batches
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -36,13 +37,14 @@ class HuggingFace:
         self.labels = tuple(self._classes)
         wanted = self._processor.size
         self.size = (int(wanted["width"]), int(wanted["height"])) if "width" in wanted else None
-        self._min_score = options.min_score
+        self._min_score, self._batch_size = options.min_score, options.batch_size
         self._model = model.eval().to(self._device, memory_format=torch.channels_last)
         warm_up(self.detect, self.size, options.batch_size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        if not images:
-            return []
+        return [found for batch in batches.of(images, self._batch_size) for found in self._detect(batch)]
+
+    def _detect(self, images: list[Image]) -> list[list[Detection]]:
         tensors = torch_device.upload(images, self._device)
         inputs = self._processor(tensors, do_resize=self.size is None, return_tensors="pt").to(
             self._device, self._dtype

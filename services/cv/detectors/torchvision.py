@@ -19,6 +19,7 @@ from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from services.cv.detectors import Detection, DetectorOptions, detections, read_labels, warm_up
 from shared.contract.names import safe_name
 from shared.models import torch as torch_device
+from shared.models.runtimes import batches
 from shared.runtime.errors import ModelError
 from shared.video.decode import Image
 
@@ -38,12 +39,14 @@ class Torchvision:
         (model.roi_heads if isinstance(model, GeneralizedRCNN) else model).score_thresh = options.min_score
         if self._device.type == "cuda":
             model.backbone.forward = _in_half(model.backbone.forward)
+        self._batch_size = options.batch_size
         self._model = model.eval().to(self._device, memory_format=torch.channels_last)
         warm_up(self.detect, self.size, options.batch_size)
 
     def detect(self, images: Sequence[Image]) -> list[list[Detection]]:
-        if not images:
-            return []
+        return [found for batch in batches.of(images, self._batch_size) for found in self._detect(batch)]
+
+    def _detect(self, images: list[Image]) -> list[list[Detection]]:
         with torch.inference_mode():
             results = self._model([tensor.float() / 255 for tensor in torch_device.upload(images, self._device)])
         return [self._read(result, image) for result, image in zip(results, images, strict=True)]

@@ -17,7 +17,7 @@ import msgspec
 
 from services.cv import detectors, model_spec
 from services.cv.detectors import Detector
-from services.cv.looking import Wants, frames_of, joined, objects_in
+from services.cv.looking import Wants, frames_of, joined
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.tiles import Grid
 from shared.contract import names
@@ -90,7 +90,7 @@ class Analyzer:
 
     def analyze(self, decoded: DecodedPiece) -> AnalysisResult:
         began = time.perf_counter()
-        views = iter(objects_in(decoded.images, self.detector, self.job.batch_size))
+        views = iter(self.detector.detect(decoded.images))
         vectors = list(self._embedder.rows(decoded.embed_inputs, decoded.embed_images)) if self._embedder else None
         wants = object_filter(self.job.looks[decoded.piece.camera])
         objects = [[wants.of(view) for view in joined(views, wants.grid, len(one.offsets))] for one in decoded.segments]
