@@ -87,6 +87,8 @@ def load(spec: str, **values: Any) -> Detector:
     """Return the detector of `spec`, warm. values: fields of DetectorOptions. Raises ModelError with the remedy."""
     options = backends.options(DetectorOptions, values)
     backend, name = model_spec.parse(spec)
+    if options.format and backend not in model_spec.RECOGNISED:
+        raise ModelError(f"CV_MODEL_FORMAT={options.format} is for exported files, not for {spec}: leave it empty")
     detector: Detector = backends.load(__name__, backend, spec, name, options)
     return detector
 

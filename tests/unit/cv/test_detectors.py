@@ -57,6 +57,11 @@ def pictures(bikes: list[Image]) -> list[Image]:
     return bikes + frames("bigbuckbunny.mp4", every=40) + frames("carphone_pristine.mp4", every=40)
 
 
+def test_a_format_is_refused_for_a_model_that_is_no_exported_file() -> None:
+    with pytest.raises(ModelError, match="CV_MODEL_FORMAT=yolox is for exported files, not for openvino:.*: leave it"):
+        load(EMBEDDED, format="yolox")
+
+
 def iou(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     over = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
     return over / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - over)
