@@ -87,6 +87,7 @@ def labels(results: Path) -> int:
     return len({(row["segment"], row["label"]) for row in of_alley(results, "detections")})
 
 
+@pytest.mark.slow
 async def test_an_unseen_moment_is_found_once_and_reaches_no_subscriber(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None
 ) -> None:
