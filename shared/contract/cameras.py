@@ -39,7 +39,8 @@ TILES = "^[1-4]x[1-4]$"
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
+    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. detect: its substream, which is analysed in
+    place of `url`; of the same scheme, host and port. transport: of RTP.
 
     verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the rate of
     its timestamps, or as fast as the bus takes it. loop: whether a file restarts at its end. priority: high: fewer of
@@ -49,6 +50,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     url: str
+    detect: str | None = None
     enabled: bool = True
     transport: Literal["tcp", "udp"] = "tcp"
     verify_tls: bool = True
