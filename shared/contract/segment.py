@@ -1,7 +1,7 @@
 """A video segment's headers, read and written. Pure.
 
-A segment is one fragmented MP4 on `media.<camera>`, or on `main.<camera>`. A consumer decides by its headers, which are text, whether to open
-it.
+A segment is one fragmented MP4 on `media.<camera>`, or on `main.<camera>`. A consumer decides by its headers, which are
+text, whether to open it.
 """
 
 from __future__ import annotations

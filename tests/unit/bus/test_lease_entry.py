@@ -20,6 +20,7 @@ ENTRIES = st.builds(
     st.none() | st.integers(0, 10**15 - 1),
     st.booleans(),
     st.lists(st.sampled_from(["most-2", "total-3"])).map(tuple),
+    st.lists(st.integers(0, 10**15 - 1), max_size=2).map(tuple),
 )
 
 
@@ -30,7 +31,7 @@ def test_an_entry_round_trips(entry: Entry) -> None:
 
 @given(
     st.binary(max_size=80)
-    | st.lists(st.sampled_from(["a", "after-", "since-", "9" * 20, "nan", ""])).map("/".join).map(str.encode)
+    | st.lists(st.sampled_from(["a", "after-", "since-", "also-", "also-x", "9" * 20, "nan", ""])).map("/".join).map(str.encode)
 )
 def test_a_foreign_value_decodes_within_bounds(value: bytes) -> None:
     found = decode(value)
@@ -65,6 +66,7 @@ def test_the_previous_holder_continues_until_the_new_one_has_started(value: byte
         (Entry("b-1-ab", 5, offered=True, after="a-1-ab"), b"b-1-ab/offered/after-a-1-ab/5"),
         (Entry("b-1-ab", 5, True, "a-1-ab", 17, True), b"b-1-ab/offered/after-a-1-ab/since-17/again/5"),
         (Entry("a-1-ab", 5, again=True), b"a-1-ab/again/5"),
+        (Entry("b-1-ab", 5, after="a-1-ab", since=17, also=(18,)), b"b-1-ab/after-a-1-ab/since-17/also-18/5"),
     ],
 )
 def test_the_bytes_of_an_entry_stay_the_same(entry: Entry, value: bytes) -> None:
