@@ -120,7 +120,7 @@ class Runner:
         if self._is_announced and self._lease.is_owned():
             self.status.set_online(piece.stream, piece.segment)
 
-    async def ended(self, stream: Stream, failure: Failure) -> None:
+    async def ended(self, stream: Stream, failure: Failure) -> Failure:
         self._admit_main()
         failure = self._explained(stream, failure)
         # Another process may give the camera back.
@@ -131,6 +131,7 @@ class Runner:
         self._record_start(stream, None)
         if not waited:
             self.status.set_offline(stream, failure)
+        return failure
 
     def _explained(self, stream: Stream, failure: Failure) -> Failure:
         """Return why a stream ended, also if the camera plays one stream at a time: then the main stream makes room."""

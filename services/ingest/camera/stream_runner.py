@@ -59,7 +59,9 @@ class StreamOwner(Protocol):
 
     def arrived(self, piece: Piece) -> None: ...
 
-    async def ended(self, stream: Stream, failure: Failure) -> None: ...
+    async def ended(self, stream: Stream, failure: Failure) -> Failure:
+        """Return why it really ended."""
+        ...
 
 
 class StreamRunner:
@@ -167,7 +169,7 @@ class StreamRunner:
             finally:
                 self._end_attempt(failed=True)
                 self._unreached_since = self._unreached_since or time.monotonic()
-            await self._owner.ended(self.stream, failure)
+            failure = await self._owner.ended(self.stream, failure)
             if failure.cause == "ended" and self._plays_once():
                 return
             metrics.RECONNECTS.labels(self._name, self.stream.value, failure.cause).inc()
