@@ -135,12 +135,13 @@ def check_substream_login(detect: object, login: str | None, secret: str | None)
             "a camera whose password is in its URL's path or query can't have detect: give user:password before the "
             "host, or add its substream as a camera of its own"
         )
-    if login is not None and _decoded(login) != _decoded(secret or ""):
+    # A user alone is that of a password that comes apart.
+    if login is not None and _decoded(login) != _decoded(secret or "")[: login.count(":") + 1]:
         raise SettingError("camera detect has another user or password than url: leave them out, those of url apply")
 
 
 def _decoded(login: str) -> tuple[str, ...]:
-    return tuple(unquote(part) for part in login.partition(":")[::2])
+    return tuple(unquote(part) for part in login.split(":", 1))
 
 
 def changed(

@@ -20,7 +20,7 @@ _MOST_BYTES = 4096
 
 
 class Login(NamedTuple):
-    """url, user, password, detect: None if not given, or if a variable is not set. missing: variables without a value."""
+    """url, user, password, detect: None if not given, or if a variable is unset. missing: variables that are unset."""
 
     url: str | None
     user: str | None

@@ -79,7 +79,10 @@ def places(segment: Segment, payload: bytes) -> list[tuple[float, float]]:
     first = frames[0][0]
     bright = [(at, picture.sum(axis=0, dtype=float)) for at, picture in frames]
     return [
-        (segment.start.timestamp() + at - first, float(np.average(np.arange(len(row)) / len(row), weights=row - row.min())))
+        (
+            segment.start.timestamp() + at - first,
+            float(np.average(np.arange(len(row)) / len(row), weights=row - row.min())),
+        )
         for at, row in bright
     ]
 

@@ -36,7 +36,9 @@ def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     js = admin.jetstream()
     shared = (Publisher(admin, js), Outboxes(1 << 30), ConnectQueue(), announcer)
     parts = ProcessParts(IngestSettings(), admin.max_payload, *shared)
-    return Runner(name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda: False, lambda _, also: None))
+    return Runner(
+        name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda: False, lambda _, also: None)
+    )
 
 
 async def test_series_of_a_removed_camera_are_removed(admin: Client, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -185,7 +186,7 @@ def assert_whole(found: list[Segment], subject: str) -> None:
         assert not reached or at <= reached + 0.3, f"{subject}: a gap of {at - reached:.2f} s"
         assert at + s.duration > reached, f"{subject}: twice"
         reached = at + s.duration
-    changes = sum(a.epoch != b.epoch for a, b in zip(in_time, in_time[1:], strict=False))
+    changes = sum(a.epoch != b.epoch for a, b in itertools.pairwise(in_time))
     assert changes == len(epochs) - 1, f"{subject}: two processes together"
 
 
@@ -251,9 +252,7 @@ async def test_a_camera_that_plays_one_stream_is_told_from_others(
         assert ingest.metric("tidegate_ingest_reconnects_total", cause="one_connection", stream="main") >= 1
 
 
-async def test_files_are_two_streams_too(
-    admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path
-) -> None:
+async def test_files_are_two_streams_too(admin: Client, bus: Bus, start: Callable[..., Ingest], tmp_path: Path) -> None:
     main = footage.make(tmp_path / "main.mp4", size=MAIN, frames=250, gop=50)
     sub = footage.make(tmp_path / "sub.mp4", size=SUB, frames=250, gop=25)
     await add(admin, "cam", main.as_uri(), detect=sub.as_uri(), realtime=False)

@@ -2,7 +2,8 @@
 
     /usr/bin/python3 gst_server.py PORT PRIVATE_PORT USER PASSWORD     # prints "ready"
 
-PORT serves /h264 /h265 /reordered (B-frames) /sound (with audio) /main and its substream /sub; PRIVATE_PORT asks for the password, by digest.
+PORT serves /h264 /h265 /reordered (B-frames) /sound (with audio), and /main with its substream /sub;
+PRIVATE_PORT asks for the password, by digest.
 """
 
 import sys

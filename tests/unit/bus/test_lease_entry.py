@@ -31,7 +31,9 @@ def test_an_entry_round_trips(entry: Entry) -> None:
 
 @given(
     st.binary(max_size=80)
-    | st.lists(st.sampled_from(["a", "after-", "since-", "also-", "also-x", "9" * 20, "nan", ""])).map("/".join).map(str.encode)
+    | st.lists(st.sampled_from(["a", "after-", "since-", "also-", "also-x", "9" * 20, "nan", ""]))
+    .map("/".join)
+    .map(str.encode)
 )
 def test_a_foreign_value_decodes_within_bounds(value: bytes) -> None:
     found = decode(value)
