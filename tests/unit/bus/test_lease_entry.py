@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.ingest.camera.stop import NOTHING, Stop
 from shared.bus.leasing.entry import Entry, decode
+from shared.bus.leasing.state import Lease, LeaseState, Loss
 
 PROCESSES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=40)
 ENTRIES = st.builds(
@@ -55,6 +57,17 @@ def test_a_foreign_value_decodes_within_bounds(value: bytes) -> None:
 )
 def test_the_previous_holder_continues_until_the_new_one_has_started(value: bytes, waits: bool) -> None:
     assert decode(value).waits == waits
+
+
+def test_the_previous_holder_stops_each_part_at_its_own_time() -> None:
+    lease = Lease("a", 5.0, LeaseState.LEAVING, owned_at=995.0)
+    entry = Entry("b", 5, after="a", since=1_000_000, also=(1_000_700, 9_000_000))
+    lease.leave(entry, 0.0, 1001.0, is_silent=False)
+    assert lease.loss == Loss(until=1000.0, also=(1000.7, None)), "a time in the future is of another clock"
+    stop = Stop.after(lease.loss, leaving=True)
+    assert [stop.stores_until(part) for part in range(3)] == [1000.0, 1000.7, None]
+    assert Stop.after(Loss(until=1000.0), leaving=True).stores_until(1) == 1000.0, "from an earlier version"
+    assert Stop.after(Loss(was_ours=False), leaving=True).stores_until(1) == NOTHING
 
 
 @pytest.mark.parametrize(
