@@ -22,6 +22,8 @@ from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
 
 _POLL_S = 0.1
+# A process that takes over a camera waits for this long for its second stream, once it has video of the first.
+_SECOND_S = 10.0
 # The main stream of a camera that plays one stream at a time leaves the camera to the substream for this long.
 _REST_S = {Sign.ENDS: 600.0, Sign.REFUSES: 30.0}
 
@@ -155,13 +157,14 @@ class Runner:
         """Record when a stream began, or that it can't. The previous process reads both until this is known of both."""
         if self._starts.get(stream) is None:
             self._starts[stream] = at
-        if len(self._starts) < len(self.streams):
+        began = [start for start in self._starts.values() if start is not None]
+        is_late = bool(began) and time.time() - min(began) > _SECOND_S
+        if len(self._starts) < len(self.streams) and not is_late:
             return
-        starts = [self._starts[each.stream] for each in self.streams]
-        if not any(starts):
+        if not began:
             self._lease.start(None, ())
             return
-        first, *also = (at or time.time() for at in starts)
+        first, *also = (self._starts.get(each.stream) or time.time() for each in self.streams)
         self._lease.start(first, also)
 
 

@@ -17,7 +17,7 @@ from shared.contract import segment as segments
 from shared.contract.segment import Segment
 from tests.support.processes.ingest_process import Bus, Ingest, add, bus, start
 from tests.support.video import footage
-from tests.support.video.limited_camera import limited
+from tests.support.video.limited_camera import hanging, limited
 from tests.support.video.rtsp_server import serving
 from tests.support.waiting import until
 from tests.support.worlds.ingest_server import leases
@@ -210,6 +210,27 @@ async def test_a_handover_loses_and_doubles_nothing_of_either_stream(
         assert_whole(found, subject)
     for ingest in (first, second):
         assert "dropped what could not be stored" not in ingest.log
+
+
+@pytest.mark.slow
+async def test_a_main_stream_that_hangs_holds_up_no_handover_of_the_substream(
+    admin: Client, start: Callable[..., Ingest], camera: str
+) -> None:
+    """The new process has the substream, and no answer of the main stream: the old one once read on for as long."""
+    async with hanging(camera, "main") as (url, hang):
+        await both(admin, url)
+        first = start(INGEST_TIMEOUT_S="150")
+        await until_stored(admin, 3, 2)
+        hang.set()
+        start(INGEST_TIMEOUT_S="150")
+        while sum(key.startswith("process.") for key in await leases(admin)) < 2:
+            await asyncio.sleep(0.2)
+        await until_stored(admin, 2, 0)
+        assert await asyncio.to_thread(first.stop) == 0
+        await until_stored(admin, 3, 0)
+        found = await stored(admin, "media.cam")
+        assert len({s.epoch for s in found}) == 2
+        assert_whole(found, "media.cam")
 
 
 @pytest.mark.slow

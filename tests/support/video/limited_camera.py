@@ -1,4 +1,4 @@
-"""A camera that plays one stream at a time: a proxy in front of a camera server."""
+"""Cameras that play one stream at a time, or hang with one: proxies in front of a camera server."""
 
 from __future__ import annotations
 
@@ -44,6 +44,34 @@ async def limited(camera: str, *, ends: bool) -> AsyncIterator[str]:
     port = server.sockets[0].getsockname()[1]
     try:
         yield f"rtsp://127.0.0.1:{port}"
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def hanging(camera: str, path: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """URL of the camera, and an event from which on it answers no request for `path`. Present connections go on."""
+    behind, hang = urlsplit(camera), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection(behind.hostname, behind.port)
+        pump = asyncio.create_task(_pump(theirs, writer))
+        was_before = not hang.is_set()
+        try:
+            while request := await reader.readuntil(b"\r\n\r\n"):
+                if was_before or path.encode() not in request.partition(b"\r\n")[0]:
+                    ours.write(request.replace(b"127.0.0.1:%d" % port, b"127.0.0.1:%d" % (behind.port or 554)))
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+            pass
+        finally:
+            pump.cancel()
+            for end in (ours, writer):
+                end.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"rtsp://127.0.0.1:{port}", hang
     finally:
         server.close()
 
