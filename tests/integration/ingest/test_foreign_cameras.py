@@ -6,15 +6,11 @@ import io
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import av
-import numpy as np
 import pytest
 from nats.aio.client import Client
 
-from services.ingest.delivery.camera_delivery import APART_S
-from shared.contract.segment import Segment, from_headers
 from shared.runtime.ports import free_port
 from tests.support.paths import ROOT
 from tests.support.processes.ingest_process import Bus, Ingest, add, assert_gapless, bus, frames_of, start
@@ -50,50 +46,6 @@ def foreign() -> Iterator[tuple[str, str]]:
     yield f"rtsp://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
     process.kill()
     process.wait(5)
-
-
-async def test_both_streams_of_a_camera_are_dated_alike(
-    admin: Client, start: Callable[..., Ingest], foreign: tuple[str, str]
-) -> None:
-    """The place of a ball, which depends on the wall clock, is the same at the same time in both encodings."""
-    start(INGEST_TIMEOUT_S="60")
-    found: dict[str, list[tuple[Segment, bytes]]] = {"media.cam": [], "main.cam": []}
-
-    async def on_message(message: Any) -> None:
-        if message.subject in found:
-            found[message.subject].append((from_headers(message.headers), message.data))
-
-    await admin.subscribe("*.cam", cb=on_message)
-    await add(admin, "cam", f"{foreign[0]}/main", detect="/sub")
-    await until(lambda: all(len(segments) >= 8 for segments in found.values()))
-    sub, main = [[place for s, payload in part[2:] for place in places(s, payload)] for part in found.values()]
-    late_s = lag_s(sub, main)
-    print(f"the main stream is dated {late_s * 1000:+.0f} ms against the substream")
-    assert abs(late_s) < APART_S
-
-
-def places(segment: Segment, payload: bytes) -> list[tuple[float, float]]:
-    """Return (time, horizontal place of the ball) of each frame."""
-    with av.open(io.BytesIO(payload)) as container:
-        frames = [(float(f.time or 0), f.to_ndarray(format="gray")) for f in container.decode(video=0)]
-    first = frames[0][0]
-    bright = [(at, picture.sum(axis=0, dtype=float)) for at, picture in frames]
-    return [
-        (
-            segment.start.timestamp() + at - first,
-            float(np.average(np.arange(len(row)) / len(row), weights=row - row.min())),
-        )
-        for at, row in bright
-    ]
-
-
-def lag_s(a: list[tuple[float, float]], b: list[tuple[float, float]]) -> float:
-    """Return the shift of `b` against `a`, in seconds, at which the places agree best."""
-    times = np.arange(max(a[0][0], b[0][0]) + 0.5, min(a[-1][0], b[-1][0]) - 0.5, 0.02)
-    shifts = np.arange(-0.45, 0.46, 0.01)
-    (at_a, x_a), (at_b, x_b) = np.array(a).T, np.array(b).T
-    errors = [np.abs(np.interp(times, at_a, x_a) - np.interp(times + shift, at_b, x_b)).mean() for shift in shifts]
-    return float(shifts[int(np.argmin(errors))])
 
 
 async def test_every_kind_of_camera_is_published(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 from nats.aio.client import Client
 
+from services.ingest.delivery.camera_delivery import APART_S
 from shared.client import registry
 from shared.contract import segment as segments
 from shared.contract.segment import Segment
 from tests.support.processes.ingest_process import Bus, Ingest, add, bus, start
 from tests.support.video import footage
 from tests.support.video.limited_camera import hanging, limited
+from tests.support.video.live_camera import live
 from tests.support.video.rtsp_server import serving
 from tests.support.waiting import until
 from tests.support.worlds.ingest_server import leases
@@ -291,3 +296,39 @@ async def test_files_are_two_streams_too(admin: Client, bus: Bus, start: Callabl
 async def until_files_end(admin: Client) -> None:
     while min([sum(s.frames for s in await stored(admin, subject)) for subject in SUBJECTS]) < 250:
         await asyncio.sleep(0.2)
+
+
+@pytest.mark.slow
+async def test_both_streams_of_a_camera_are_dated_alike(
+    admin: Client, start: Callable[..., Ingest], tmp_path: Path
+) -> None:
+    """The same frame has the same time in two encodings of one scene."""
+    files = {
+        "sub": footage.make(tmp_path / "sub.mp4", size=SUB, gop=50),
+        "main": footage.make(tmp_path / "main.mp4", size=(640, 480), gop=50),
+    }
+    keyframes: dict[str, list[tuple[float, int]]] = {subject: [] for subject in SUBJECTS}
+
+    async def on_message(message: Any) -> None:
+        s = segments.from_headers(message.headers)
+        if s.key_seq is None:
+            keyframes[message.subject].append((s.start.timestamp(), shade(message.data)))
+
+    for subject in SUBJECTS:
+        await admin.subscribe(subject, cb=on_message)
+    async with live(files) as url:
+        await add(admin, "cam", f"{url}/main", detect="/sub")
+        start(INGEST_TIMEOUT_S="60")
+        await until(lambda: all(len(found) >= 4 for found in keyframes.values()))
+    sub, main = keyframes.values()
+    # Frame 0 is dark, frame 50 is bright, and each is there every 4 s.
+    apart = [min(abs(at - other) for other, as_dark in main if as_dark == dark) for at, dark in sub[1:4]]
+    print(f"{[round(1000 * s, 1) for s in apart]} ms apart")
+    assert max(apart) < APART_S
+
+
+def shade(payload: bytes) -> int:
+    """Return whether the first frame's corner is dark, as 0 or 1."""
+    with av.open(io.BytesIO(payload)) as container:
+        first = next(container.decode(video=0))
+    return int(first.to_ndarray(format="gray")[0, 0] < 128)

@@ -2,8 +2,7 @@
 
     /usr/bin/python3 gst_server.py PORT PRIVATE_PORT USER PASSWORD     # prints "ready"
 
-PORT serves /h264 /h265 /reordered (B-frames) /sound (with audio), and /main with its substream /sub;
-PRIVATE_PORT asks for the password, by digest.
+PORT serves /h264 /h265 /reordered (B-frames) /sound (with audio); PRIVATE_PORT asks for the password, by digest.
 """
 
 import sys
@@ -16,13 +15,7 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 PICTURES = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 ! "
 H264 = f"( {PICTURES} x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0 pt=96 "
-# The ball's place is a function of the wall clock: two encodings show the same instant by it.
-SWEEP = "videotestsrc is-live=true pattern=ball motion=sweep animation-mode=wall-time ! "
 LAUNCH = {
-    "/sub": f"( {SWEEP} video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! x264enc tune=zerolatency "
-    "speed-preset=ultrafast key-int-max=15 ! rtph264pay name=pay0 pt=96 )",
-    "/main": f"( {SWEEP} video/x-raw,format=I420,width=1280,height=720,framerate=25/1 ! x264enc speed-preset=ultrafast "
-    "tune=zerolatency bitrate=6000 key-int-max=25 ! rtph264pay name=pay0 pt=96 )",
     "/h264": f"{H264} )",
     "/reordered": f"( {PICTURES} x264enc bframes=2 b-adapt=false speed-preset=veryfast key-int-max=50 ! "
     "video/x-h264,profile=main ! rtph264pay name=pay0 pt=96 )",
