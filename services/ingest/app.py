@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from services.ingest import metrics
 from services.ingest.camera.connect_queue import ConnectQueue
-from services.ingest.camera.runner import ProcessParts
 from services.ingest.camera.status import Announcer
+from services.ingest.camera.stream_runner import ProcessParts
 from services.ingest.delivery import usage
 from services.ingest.delivery.outbox import Outboxes
 from services.ingest.delivery.publisher import Publisher

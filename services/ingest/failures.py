@@ -41,6 +41,14 @@ def refused_login(with_credentials: bool) -> SourceError:
     return SourceError("unauthorized", f"the camera {what} with 'tidegate camera set … {remedy}")
 
 
+def one_connection(failure: Failure, *, ends: bool) -> Failure:
+    """Return what a failure means of a camera that plays one stream at a time. ends: it ends one for the other."""
+    what = "ends one stream when the other begins" if ends else "refuses one stream while the other plays"
+    own = "" if failure.cause == "stopped" else f" ({failure.reason})"
+    remedy = "allow two in the camera, or read one stream with 'tidegate camera set … --unset detect'"
+    return Failure("one_connection", f"the camera {what}{own}: it may allow one connection only, so {remedy}")
+
+
 def failure_of(error: BaseException, camera: Camera, userinfo: str | None) -> Failure:
     """Explain an exception of libav or of ours to the camera's operator. userinfo: the camera's credentials, if any."""
     if isinstance(error, SourceError):

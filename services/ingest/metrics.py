@@ -1,6 +1,7 @@
 """What ingest counts. Readers of the counters compute rates.
 
-If a camera was removed, or another process has it, its series are dropped some minutes later.
+The label `stream` is the subject's first word: `media` for what is analysed, `main` for the main stream of a camera
+with a substream. If a camera was removed, or another process has it, its series are dropped some minutes later.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.runtime.telemetry import LATENCY_BUCKETS
 
-SEGMENTS = Counter("tidegate_ingest_segments_total", "Segments that JetStream acknowledged.", ["camera"])
-BYTES = Counter("tidegate_ingest_bytes_total", "Bytes of acknowledged segments.", ["camera"])
-FRAMES = Counter("tidegate_ingest_frames_total", "Frames in acknowledged segments.", ["camera"])
+SEGMENTS = Counter("tidegate_ingest_segments_total", "Segments that JetStream acknowledged.", ["camera", "stream"])
+BYTES = Counter("tidegate_ingest_bytes_total", "Bytes of acknowledged segments.", ["camera", "stream"])
+FRAMES = Counter("tidegate_ingest_frames_total", "Frames in acknowledged segments.", ["camera", "stream"])
 DROPPED = Counter(
-    "tidegate_ingest_dropped_segments_total", "Segments that were cut and never stored.", ["camera", "cause"]
+    "tidegate_ingest_dropped_segments_total", "Segments that were cut and never stored.", ["camera", "stream", "cause"]
 )
 DROPPED_FRAMES = Counter(
-    "tidegate_ingest_dropped_frames_total", "Frames that never became part of a segment.", ["camera", "cause"]
+    "tidegate_ingest_dropped_frames_total", "Frames that never became part of a segment.", ["camera", "stream", "cause"]
 )
 RECONNECTS = Counter(
-    "tidegate_ingest_reconnects_total", "Connections to cameras that ended or failed.", ["camera", "cause"]
+    "tidegate_ingest_reconnects_total", "Connections to cameras that ended or failed.", ["camera", "stream", "cause"]
 )
-REANCHORS = Counter("tidegate_ingest_reanchors_total", "Corrections of a camera's clock against ours.", ["camera"])
+REANCHORS = Counter(
+    "tidegate_ingest_reanchors_total", "Corrections of a camera's clock against ours.", ["camera", "stream"]
+)
 PUBLISH = Histogram(
     "tidegate_ingest_publish_seconds",
     "From a segment's cut to its acknowledgement, waiting included.",
@@ -34,7 +37,11 @@ PUBLISH_ERRORS = Counter("tidegate_ingest_publish_errors_total", "Tries that Jet
 WAITING = Gauge(
     "tidegate_ingest_waiting_seconds", "How long the segment that has waited longest waits to be stored; 0 without one."
 )
-ONLINE = Gauge("tidegate_ingest_cameras_online", "Cameras of this process that deliver video.")
+ONLINE = Gauge("tidegate_ingest_cameras_online", "Cameras of this process that deliver video for analysis.")
+MAIN_OFFLINE = Gauge(
+    "tidegate_ingest_main_streams_offline",
+    "Main streams of this process's cameras with a substream that deliver no video: recordings miss it.",
+)
 UNREAD = Gauge("tidegate_ingest_cameras_waiting", "Cameras that no process has room for, as this one sees it.")
 OWNED = Gauge("tidegate_ingest_cameras_owned", "Cameras whose lease this process holds.")
 

@@ -18,7 +18,11 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
     ] = 1.0
     ingest_buffer_mb: Annotated[
         float,
-        Meta(gt=0, description="video kept for each camera while JetStream is away; over that, the oldest is dropped"),
+        Meta(
+            gt=0,
+            description="video kept for each stream of a camera while JetStream is away; over that, the oldest is "
+            "dropped",
+        ),
     ] = 32.0
     ingest_max_cameras: Annotated[
         int,

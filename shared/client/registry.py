@@ -115,10 +115,12 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *,
         was_stored = decode(entry.value or b"")
         before = joined(was_stored, current)
         after, has = changed(before, _password(current), fields)
-        if "url" in fields or hide_path:
+        if {"url", "detect"} & fields.keys() or hide_path:
+            _check_path_is_here(was_stored, current, fields)
             stored, updated = apart(after, has)
         else:
-            stored, updated = replace(after, url=was_stored.url), _with_path(has, current, after, fields)
+            stored = replace(after, url=was_stored.url, detect=was_stored.detect)
+            updated = _with_paths(has, current, after, fields)
         if updated != current:
             await write_credentials(js, id, updated)
         try:
@@ -172,19 +174,27 @@ async def _credentials_entry(js: JetStreamContext, id: str) -> Credentials | Non
 
 
 def _password(entry: Credentials | None) -> Credentials | None:
-    return replace(entry, path="") if entry and entry.secret else None
+    return replace(entry, path="", detect_path="") if entry and entry.secret else None
 
 
-def _with_path(
+def _check_path_is_here(stored: Camera, current: Credentials | None, fields: Mapping[str, object]) -> None:
+    """Raise SettingError if a substream changes whose camera's own path is stored for another address."""
+    to = secrets.origin(stored.url)
+    if "detect" in fields and "url" not in fields and current and current.origin != to:
+        was_for = current.origin or "no address"
+        raise SettingError(f"the camera's credentials are for {was_for}, and its address is {to}: give --url too")
+
+
+def _with_paths(
     has: Credentials | None, current: Credentials | None, after: Camera, fields: Mapping[str, object]
 ) -> Credentials | None:
-    """Return the credentials of a camera whose URL, and so its path, stays. current: those before."""
-    if current is None or not current.path:
+    """Return the credentials of a camera whose URLs, and so their paths, stay. current: those before."""
+    if current is None or not (current.path or current.detect_path):
         return has
     if has is None:
         unverified = not after.verify_tls if "verify_tls" in fields else current.unverified
         return replace(current, secret="", unverified=unverified)
-    return replace(has, path=current.path)
+    return replace(has, path=current.path, detect_path=current.detect_path)
 
 
 async def bind_credentials(js: JetStreamContext) -> list[str]:

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import nats.errors
@@ -39,7 +39,8 @@ TILES = "^[1-4]x[1-4]$"
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. transport: of RTP.
+    """url: `rtsp://…`, `rtsps://…` or `file:///…`, without credentials. detect: its substream, which is analysed in
+    place of `url`; of the same scheme, host and port. transport: of RTP.
 
     verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the rate of
     its timestamps, or as fast as the bus takes it. loop: whether a file restarts at its end. priority: high: fewer of
@@ -49,6 +50,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     url: str
+    detect: str | None = None
     enabled: bool = True
     transport: Literal["tcp", "udp"] = "tcp"
     verify_tls: bool = True
@@ -76,17 +78,70 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def new_camera(url: str, **fields: object) -> tuple[Camera, str | None]:
-    """Return (the camera, its credentials or None) of a URL that may hold credentials. Raises SettingError."""
-    _check_scheme(url)
+    """Return (the camera, its credentials or None) of a URL that may hold credentials. Raises SettingError.
+
+    detect: a URL, also with the credentials of `url`, or a path at the address of `url`.
+    """
+    bare, secret = _split(url, "url")
+    fields, login = _with_substream({**fields, "url": bare})
+    check_substream_login(fields.get("detect"), login, secret)
+    return _converted(fields), secret
+
+
+def _split(url: str, field: str) -> tuple[str, str | None]:
+    """Return (a URL without credentials, these or None). Raises SettingError that names the field of the camera."""
+    _check_scheme(url, field)
     try:
         bare, secret = split_credentials(url)
-        _check_address(bare)
+        _check_address(bare, field)
     except ValueError:  # its text may repeat the password
         raise SettingError(
-            "camera url can't be read: give an IPv6 address as rtsp://[::1]/path, and percent-encode what is no letter "
-            "or digit in a password, as %5B for ["
+            f"camera {field} can't be read: give an IPv6 address as rtsp://[::1]/path, and percent-encode what is no "
+            "letter or digit in a password, as %5B for ["
         ) from None
-    return _converted({"url": bare, **fields}), secret
+    return bare, secret
+
+
+def _with_substream(fields: dict[str, object]) -> tuple[dict[str, object], str | None]:
+    """Return (the fields with the whole URL of the substream, the credentials in it). Raises SettingError."""
+    url, detect = str(fields["url"]), fields.get("detect")
+    if not isinstance(detect, str):
+        return fields, None
+    if detect.startswith("/") and not detect.startswith("//"):
+        detect = _parted(url)[0] + detect
+    bare, login = _split(detect, "detect")
+    check_same_address(url, bare)
+    if bare == url:
+        raise SettingError("camera detect is its url: give the path of its substream, or leave detect out")
+    return {**fields, "detect": bare}, login
+
+
+def check_same_address(url: str, detect: str) -> None:
+    """Raise SettingError unless a substream has the scheme, host and port of its camera. Both without credentials."""
+    at, wanted = (credentials.origin(part) or _parted(part)[0] for part in (detect, url))
+    if at != wanted:
+        raise SettingError(
+            f"camera detect is at {at}, and url at {wanted}: a substream is of the same camera, so give its path "
+            "alone, such as /stream2; another device is a camera of its own"
+        )
+
+
+def check_substream_login(detect: object, login: str | None, secret: str | None) -> None:
+    """Raise SettingError if a substream can't use its camera's credentials. login: in its own URL."""
+    if detect is None:
+        return
+    if any("://" in (part or "") for part in (login, secret)):
+        raise SettingError(
+            "a camera whose password is in its URL's path or query can't have detect: give user:password before the "
+            "host, or add its substream as a camera of its own"
+        )
+    # A user alone is that of a password that comes apart.
+    if login is not None and _decoded(login) != _decoded(secret or "")[: login.count(":") + 1]:
+        raise SettingError("camera detect has another user or password than url: leave them out, those of url apply")
+
+
+def _decoded(login: str) -> tuple[str, ...]:
+    return tuple(unquote(part) for part in login.split(":", 1))
 
 
 def changed(
@@ -100,14 +155,26 @@ def changed(
     rest = {name: value for name, value in fields.items() if name not in ("url", "user", "password")}
     new = None
     if isinstance(url := fields.get("url"), str):
-        bare, new = new_camera(url)
-        rest["url"] = bare.url
+        rest["url"], new = _split(url, "url")
     _check_inseparable(stored, new, fields)
     merged = {**msgspec.to_builtins(camera), **rest}
-    after = _converted({name: value for name, value in merged.items() if value is not None})
-    if after.is_file or ("password" in fields and fields["password"] is None):
-        return after, None
-    return after, _credentials_after(camera, stored, after, new, fields)
+    if camera.detect and "detect" not in fields:
+        _check_substream_follows(camera.url, str(merged["url"]))
+    merged, login = _with_substream({name: value for name, value in merged.items() if value is not None})
+    after, has = _converted(merged), None
+    if not (after.is_file or ("password" in fields and fields["password"] is None)):
+        has = _credentials_after(camera, stored, after, new, fields)
+    check_substream_login(after.detect, login, has.secret if has else None)
+    return after, has
+
+
+def _check_substream_follows(before: str, after: str) -> None:
+    """Raise SettingError if a camera's substream would stay at an address that the camera leaves."""
+    if credentials.origin(before) != credentials.origin(after):
+        raise SettingError(
+            f"camera url moves to {credentials.origin(after) or 'another address'}, and its substream is at "
+            f"{credentials.origin(before) or 'its old one'}: give detect too, or unset it"
+        )
 
 
 def _credentials_after(
@@ -148,28 +215,44 @@ def _check_inseparable(stored: Credentials | None, new: str | None, fields: Mapp
 
 
 def apart(camera: Camera, has: Credentials | None) -> tuple[Camera, Credentials | None]:
-    """Return a camera and its credentials as the buckets hold them: the URL's path is with the credentials.
+    """Return a camera and its credentials as the buckets hold them: the paths of its URLs are with the credentials.
 
     A file keeps its path; so does a camera whose credentials are for another address, or can't be bound.
     """
-    bare, path = _parted(camera.url)
+    url, path = _pathless(camera.url)
+    detect, detect_path = _pathless(camera.detect) if camera.detect else (camera.detect, "")
     origin = credentials.origin(camera.url)
-    if camera.is_file or not path or not origin or (has and has.origin != origin):
+    if camera.is_file or not (path or detect_path) or not origin or (has and has.origin != origin):
         return camera, has
     entry = has or Credentials(secret="", origin=origin, unverified=not camera.verify_tls)
     # A whole URL includes its path.
     path = "" if "://" in entry.secret else path
-    return msgspec.structs.replace(camera, url=bare), msgspec.structs.replace(entry, path=path)
+    entry = msgspec.structs.replace(entry, path=path, detect_path=detect_path)
+    return msgspec.structs.replace(camera, url=url, detect=detect), entry
 
 
 def joined(camera: Camera, entry: Credentials | None) -> Camera:
-    """Return a camera with its URL's path, if its address may get that: the inverse of `apart`."""
-    if entry is None or camera.is_file or entry.origin != credentials.origin(camera.url) or _parted(camera.url)[1]:
+    """Return a camera with the paths of its URLs, if its address may get them: the inverse of `apart`."""
+    if entry is None or camera.is_file or entry.origin != credentials.origin(camera.url):
         return camera
     if not credentials.may_be_unverified(entry, camera.verify_tls):
         return camera
     path = _parted(split_credentials(entry.secret)[0])[1] if "://" in entry.secret else entry.path
-    return msgspec.structs.replace(camera, url=camera.url.rstrip("/") + path) if path else camera
+    detect = camera.detect
+    if detect and credentials.origin(detect) == entry.origin:
+        detect = _with_path(detect, entry.detect_path)
+    return msgspec.structs.replace(camera, url=_with_path(camera.url, path), detect=detect)
+
+
+def _pathless(url: str) -> tuple[str, str]:
+    """Return (a URL without its path, the path). A URL with a mere `/` stays as it is."""
+    bare, path = _parted(url)
+    return (bare, path) if path else (url, "")
+
+
+def _with_path(url: str, path: str) -> str:
+    """Return a URL with the path that is stored apart. An entry of an earlier version has its own."""
+    return url.rstrip("/") + path if path and not _parted(url)[1] else url
 
 
 def _parted(url: str) -> tuple[str, str]:
@@ -193,35 +276,37 @@ def _converted(fields: dict[str, object]) -> Camera:
         raise SettingError(f"camera {e}") from e
 
 
-def _check_scheme(url: str) -> None:
+def _check_scheme(url: str, field: str = "url") -> None:
     if re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise SettingError("camera url has a space or a line break in it: give %20 for a space")
+        raise SettingError(f"camera {field} has a space or a line break in it: give %20 for a space")
     if re.search("[\ud800-\udfff]", url):
-        raise SettingError("camera url has bytes in it that are no text: percent-encode them, as %E9")
+        raise SettingError(f"camera {field} has bytes in it that are no text: percent-encode them, as %E9")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if not scheme:
-        raise SettingError(f"camera url has no scheme: give {redact(f'rtsp://{url}')}, or file:///path for a file")
+        raise SettingError(f"camera {field} has no scheme: give {redact(f'rtsp://{url}')}, or file:///path for a file")
     if scheme not in SCHEMES:
-        raise SettingError(f"camera url has the scheme {scheme!r}: give rtsp://host/path, rtsps://… or file:///path")
+        raise SettingError(
+            f"camera {field} has the scheme {scheme!r}: give rtsp://host/path, rtsps://… or file:///path"
+        )
 
 
-def _check_address(bare: str) -> None:
+def _check_address(bare: str, field: str = "url") -> None:
     """Raise SettingError for a URL that leads nowhere. bare: without credentials."""
     if "@" in bare:
-        raise SettingError("camera url has an @ after its host: give / # ? of a password as %2F %23 %3F")
+        raise SettingError(f"camera {field} has an @ after its host: give / # ? of a password as %2F %23 %3F")
     parts = urlsplit(bare)
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.strip("/"):
-            raise SettingError("camera url names no file: give file:///path, with three slashes")
+            raise SettingError(f"camera {field} names no file: give file:///path, with three slashes")
         return
     try:
         port = parts.port
     except ValueError:
         port = 0
     if port == 0:
-        raise SettingError(f"camera url has the port {parts.netloc.rpartition(':')[2]}: give one of 1 to 65535")
+        raise SettingError(f"camera {field} has the port {parts.netloc.rpartition(':')[2]}: give one of 1 to 65535")
     if not parts.hostname:
-        raise SettingError(f"camera url has no host: give {parts.scheme}://host/path")
+        raise SettingError(f"camera {field} has no host: give {parts.scheme}://host/path")
 
 
 def encode(camera: Camera) -> bytes:
@@ -235,6 +320,10 @@ def decode(data: bytes) -> Camera:
         camera = msgspec.json.decode(data, type=Camera)
         _check_scheme(camera.url)
         _check_address(camera.url)
+        if camera.detect is not None:
+            _check_scheme(camera.detect, "detect")
+            _check_address(camera.detect, "detect")
+            check_same_address(camera.url, camera.detect)
     except (ValueError, RecursionError, SettingError) as e:
         raise SettingError(f"entry in bucket 'cameras' is not a camera: {e}") from e
     return camera

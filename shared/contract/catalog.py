@@ -261,7 +261,12 @@ SERVICES: tuple[Service, ...] = (
         module="services.ingest",
         purpose="Cuts the cameras' video at keyframes and publishes it to MEDIA, compressed as it is, until SIGTERM.",
         page="docs/how-to/operate.md",
-        publishes=(names.media(_CAMERA), *_events("cameras", camera=_CAMERA), names.usage("ingest")),
+        publishes=(
+            names.media(_CAMERA),
+            names.main(_CAMERA),
+            *_events("cameras", camera=_CAMERA),
+            names.usage("ingest"),
+        ),
         buckets=(_CAMERAS, Bucket(name=names.CREDENTIALS, watched=True), _leases(names.LEASES, "camera", "process")),
         # Afterwards it still returns its leases and publishes its last events.
         defaults={"INGEST_GRACE_S": "{drain_s}"},
@@ -490,7 +495,7 @@ SERVICES: tuple[Service, ...] = (
         page="docs/how-to/record.md",
         answers=(*_RECORDING, names.ERASE_RECORDINGS),
         discovered_as=names.micro("recorder"),
-        hears=(names.stored(names.media(">")),),
+        hears=(names.stored(names.media(">")), names.stored(names.main(">"))),
         reads=(_VIDEO, *(Read(stream=s, by_subject=True) for s in (names.EVENTS, names.ALERTS))),
         states=(names.MEDIA, f"KV_{names.RECORDER}"),
         buckets=(

@@ -244,15 +244,17 @@ VIDEO_ARRIVES = "video arrives"
 class CameraStatus(Event, frozen=True, kw_only=True):
     """A camera went online or offline, or is offline for a new reason.
 
-    time: of the change. state, reason: whether it delivers video, and in words why it does not. url: its scheme, host
-    and port, or a file's whole URL. epoch: this connection to it. codec: h264 or hevc. width, height: pixels of the
-    frames as coded, before any rotation. ingest: the process that reads it.
+    time: of the change. state, reason: whether it delivers video for analysis, and in words why it does not. main: of a
+    camera with a substream, whether its main stream arrives, once that is clear; the reason says why not. url: its
+    scheme, host and port, or a file's whole URL. epoch: this connection to it. codec: h264 or hevc. width, height:
+    pixels of the frames as coded, before any rotation. ingest: the process that reads it.
     """
 
     kind: ClassVar[str] = "cameras"
     time: Instant
     state: Literal["online", "offline"]
     reason: Line
+    main: Literal["online", "offline"] | None = None
     url: Line
     epoch: Name | None = None
     codec: Name | None = None

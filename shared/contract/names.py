@@ -137,8 +137,13 @@ def source(service: str) -> str:
 
 
 def media(camera: str) -> str:
-    """Return the subject of a camera's segments."""
+    """Return the subject of a camera's segments, which are analysed."""
     return f"media.{camera}"
+
+
+def main(camera: str) -> str:
+    """Return the subject of the main stream of a camera whose substream is analysed."""
+    return f"main.{camera}"
 
 
 def removed(camera: str) -> str:

@@ -171,13 +171,14 @@ def streams(s: TopologySettings) -> list[StreamConfig]:
 def _media(s: TopologySettings) -> StreamConfig:
     return _stream(
         names.MEDIA,
-        [names.media(">")],
+        [names.media(">"), names.main(">")],
         s,
         max_age=s.media_max_age_s,
         max_bytes=s.media_max_bytes,
         # As long as ingest may retry a segment whose first publish was stored without an acknowledgement.
         duplicate_window=s.media_max_age_s,
-        republish=_heads(names.media(">")),
+        # Of both subjects: a stream republishes one pattern.
+        republish=_heads(">"),
     )
 
 

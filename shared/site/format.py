@@ -46,8 +46,8 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class SiteCamera(Camera, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A camera: its settings, login, rules and recording policy.
 
-    url, user: may hold `${NAME}`, a variable. password: a variable. password_file, rules_file: relative to the site
-    file. password, rules, recording: unset leaves those of a present camera as they are.
+    url, user, detect: may hold `${NAME}`, a variable. password: a variable. password_file, rules_file: relative to the
+    site file. password, rules, recording: unset leaves those of a present camera as they are.
     """
 
     user: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -58,10 +58,15 @@ class SiteCamera(Camera, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     recording: Policy | None = None
 
 
-# The settings that groups and `defaults` can have: all of a camera but its address, all optional.
+# The settings that groups and `defaults` can have: all of a camera but its addresses, all optional.
+_ADDRESSES = ("url", "detect")
 Settings = msgspec.defstruct(
     "Settings",
-    [(name, kind | None, None) for name, kind in get_type_hints(Camera, include_extras=True).items() if name != "url"],
+    [
+        (name, kind | None, None)
+        for name, kind in get_type_hints(Camera, include_extras=True).items()
+        if name not in _ADDRESSES
+    ],
     bases=(_Part,),
     module=__name__,
     namespace={"__doc__": "Settings of many cameras."},
@@ -161,6 +166,9 @@ def _without_secrets(value: Any) -> tuple[Any, list[Mistake]]:
             if "url" in camera and (flaw := _flaw_of(camera["url"])):
                 found.append(Mistake(f"{at}.url", flaw))
                 camera["url"] = "rtsp://host"
+            if camera.get("detect") is not None and (flaw := _flaw_of(camera["detect"])):
+                found.append(Mistake(f"{at}.detect", flaw))
+                del camera["detect"]
         shown[id] = camera
     return {**value, "cameras": shown}, found
 
@@ -236,14 +244,28 @@ def _of_cameras(value: Any) -> list[Mistake]:
     """Return mistakes that show once settings of groups and defaults are the cameras' own."""
     found = []
     for id, camera in _expanded(value)["cameras"].items():
-        if "${" in camera["url"]:
+        url = camera["url"]
+        if "${" in url:
             camera = camera | {"url": "rtsp://host"}
         found += mistakes(camera, SiteCamera, f"cameras.{id}")
         try:
             new_camera(camera["url"])
         except SettingError as e:
             found.append(Mistake(f"cameras.{id}.url", str(e).removeprefix("camera url ")))
+            continue
+        found += _of_substream(id, url, camera.get("detect"))
     return found
+
+
+def _of_substream(id: str, url: str, detect: str | None) -> list[Mistake]:
+    """Return a mistake in a substream's address, as far as that can be judged without the values of variables."""
+    if detect is None or "${" in detect or ("${" in url and not detect.startswith("/")):
+        return []
+    try:
+        new_camera("rtsp://host" if "${" in url else url, detect=detect)
+    except SettingError as e:
+        return [Mistake(f"cameras.{id}.detect", str(e).removeprefix("camera detect "))]
+    return []
 
 
 def _items(value: Mapping[str, Any], field: str) -> Iterator[tuple[Any, dict[str, Any]]]:

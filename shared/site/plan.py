@@ -103,7 +103,7 @@ def _unknown_cameras(site: Site, state: State) -> Iterator[Mistake]:
 def _of_camera(id: str, camera: SiteCamera, login: Login, state: State, notices: list[str]) -> Iterator[Change]:
     before = state.cameras.get(id)
     entry = state.credentials.get(id)
-    had = msgspec.structs.replace(entry, path="") if entry and entry.secret else None
+    had = msgspec.structs.replace(entry, path="", detect_path="") if entry and entry.secret else None
     if isinstance(before, Camera):
         _check_missing(camera, login, before, had, notices, id)
         after, has = cameras.changed(before, had, _fields(camera, login))
@@ -142,9 +142,13 @@ def _check_missing(
 
 def _fields(camera: SiteCamera, login: Login) -> dict[str, object]:
     """Return the fields of `cameras.changed`: all settings, and of the login those that are given."""
-    fields: dict[str, object] = {name: getattr(camera, name) for name in Camera.__struct_fields__ if name != "url"}
+    named = ("url", "detect")
+    fields: dict[str, object] = {name: getattr(camera, name) for name in Camera.__struct_fields__ if name not in named}
     if login.url is not None:
         fields["url"] = login.url
+    # A substream of a variable that is not set stays.
+    if login.detect is not None or camera.detect is None:
+        fields["detect"] = login.detect
     if login.password is not None:
         fields |= {"user": login.user, "password": login.password}
     return fields

@@ -20,12 +20,13 @@ _MOST_BYTES = 4096
 
 
 class Login(NamedTuple):
-    """url, user, password: None if not given, or if a variable is not set. missing: variables that are not set."""
+    """url, user, password, detect: None if not given, or if a variable is unset. missing: variables that are unset."""
 
     url: str | None
     user: str | None
     password: str | None
     missing: tuple[str, ...] = ()
+    detect: str | None = None
 
     def __repr__(self) -> str:
         return f"Login({'with' if self.password else 'without'} a password, missing={self.missing})"
@@ -34,10 +35,11 @@ class Login(NamedTuple):
 def resolve(camera: SiteCamera, variables: Mapping[str, str]) -> Login:
     """Return a camera's login. An empty variable counts as not set. Raises SettingError for an unreadable file."""
     missing: list[str] = []
-    url, user, password = (_filled(text, variables, missing) for text in (camera.url, camera.user, camera.password))
+    texts = (camera.url, camera.user, camera.password, camera.detect)
+    url, user, password, detect = (_filled(text, variables, missing) for text in texts)
     if camera.password_file is not None:
         password = _content(Path(camera.password_file))
-    return Login(url, user, password, tuple(dict.fromkeys(missing)))
+    return Login(url, user, password, tuple(dict.fromkeys(missing)), detect)
 
 
 def _filled(text: str | None, variables: Mapping[str, str], missing: list[str]) -> str | None:

@@ -79,6 +79,30 @@ async def test_set_changes_only_the_named_fields(people: People) -> None:
 
 
 @pytest.mark.slow
+async def test_a_substream_is_set_shown_and_unset(people: People, tmp_path: Path) -> None:
+    await people.works("add", "lobby", URL, "--detect", "/sub?channel=1")
+    detect = "rtsp://10.0.0.7:554/sub?channel=1"
+    assert await people.camera() == Camera(url=BARE, detect=detect)
+    assert detect in await people.works("show", "lobby") and BARE in await people.works("list")
+    listed = json.loads((await people.works("list", "--json")).splitlines()[0])
+    assert (listed["detect"], listed["main"]) == (detect, None)
+    output = await people.works("set", "lobby", "--detect", "rtsp://me:hunter2@10.0.0.7:554/other")
+    assert f"detect rtsp://10.0.0.7:554/other (was {detect})" in output and "warning: a password" in output
+    assert "give its path" in await people.refused("set", "lobby", "--detect", "rtsp://10.0.0.8/sub")
+    assert "those of url apply" in await people.refused("set", "lobby", "--detect", "rtsp://me:hunter22@10.0.0.7/sub")
+    assert "or unset it" in await people.refused("set", "lobby", "--url", "rtsp://10.0.0.8/main")
+    await people.works("set", "lobby", "--url", "rtsp://10.0.0.8/main", "--detect", "/sub")
+    assert await people.camera() == Camera(url="rtsp://10.0.0.8/main", detect="rtsp://10.0.0.8/sub")
+    await people.works("set", "lobby", "--unset", "detect")
+    assert await people.camera() == Camera(url="rtsp://10.0.0.8/main")
+    for name in ("main.mp4", "sub.mp4"):
+        (tmp_path / name).touch()
+    await people.works("add", "film", "main.mp4", "--detect", "sub.mp4")
+    film = Camera(url=(tmp_path / "main.mp4").as_uri(), detect=(tmp_path / "sub.mp4").as_uri())
+    assert await people.camera("film") == film
+
+
+@pytest.mark.slow
 async def test_a_password_stays_with_its_address(people: People) -> None:
     await people.works("add", "lobby", URL)
     for same in ("rtsp://10.0.0.7/other", "RTSP://10.0.0.7:554/stream1"):

@@ -54,6 +54,7 @@ _UNSET = {
     "caption-prompt": "caption_prompt",
     "priority": "priority",
     "password": "password",
+    "detect": "detect",
 }
 
 
@@ -72,6 +73,11 @@ def _transport(ctx: click.Context, param: click.Parameter, tcp: bool | None) -> 
 
 # The options that 'add' and 'set' share, by the fields of a camera.
 _settings = combined(
+    click.option(
+        "--detect",
+        metavar="URL|PATH",
+        help="Substream of the same camera, such as /stream2: it is analysed, and URL is recorded.",
+    ),
     click.option("--fps", type=float, help="Analysed frames per second of video. Overrides CV_FPS."),
     click.option(
         "--priority",
@@ -129,6 +135,7 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
     In a script:            tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --password-stdin < password
     A password in the URL:  tidegate camera add lobby - < url
     A file, as a camera:    tidegate camera add street street.mp4 --loop
+    With a substream:       tidegate camera add lobby rtsp://user@10.0.0.7/stream1 --detect /stream2
 
     A terminal prompts for the password. It is stored apart from the camera's entry, only ingest can read it, and it is
     sent to no other address.
@@ -136,13 +143,14 @@ def camera_add(data: Path | None, id: str, url: str, replace: bool, **options: A
     names.check_camera(id)
     login = passwords.take_options(options)
     argument, url = url, passwords.url_with_password(_as_url(passwords.address(url, login)), login)
+    options["detect"] = _substream(options["detect"])
     entry, secret = cameras.new_camera(url, **_chosen_options(options))
 
     async def work(client: Client) -> None:
         write = registry.put if replace else registry.add
         await write(client.jetstream(), id, entry, secret)
         echo(f"camera {id}: {redact(url)}")
-        passwords.warn(argument)
+        passwords.warn(argument, options["detect"])
         _warn_unknown_labels(id, entry)
 
     with_admin(data, work)
@@ -168,8 +176,10 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     Report all labels:        tidegate camera set lobby --unset classes
     A new password:           tidegate camera set lobby --password-stdin < password
     Another user:             tidegate camera set lobby --user viewer
+    Analyse a substream:      tidegate camera set lobby --detect /stream2
     """
     login = passwords.take_options(options)
+    options["detect"] = _substream(options["detect"])
     fields = _chosen_options(options) | _login_fields(login, url)
     for name in unset:
         if _UNSET[name] in fields:
@@ -181,7 +191,7 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
     async def work(client: Client) -> None:
         change = await registry.change(client.jetstream(), id, fields)
         echo(one_line(f"camera {id}: {_differences(change)}"))
-        passwords.warn(url or "")
+        passwords.warn(url, options["detect"])
         if warning := _password_warning(id, change, fields):
             echo(one_line(f"camera {id}: {warning}"), err=True)
         if "classes" in fields:
@@ -223,6 +233,13 @@ def _as_url(text: str) -> str:
     if not path.exists():
         raise SettingError(f"there is no file {text} here: give one that is, or a URL such as rtsp://host/path")
     return path.resolve().as_uri()
+
+
+def _substream(text: str | None) -> str | None:
+    """Return a substream's URL, or its path at the camera; the path of a file that exists is a file URL."""
+    if text is None or "://" in text or (text.startswith("/") and not Path(text).is_file()):
+        return text
+    return _as_url(text)
 
 
 def _chosen_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -314,10 +331,12 @@ async def camera_list(client: Client, as_json: bool) -> None:
             reason = unreadable.reason
         if as_json:
             fields = {"fps": None, **msgspec.to_builtins(entry)}
-            echo_json({"camera": id, "state": state, "reason": reason, "video": _video(status), **fields})
+            main = {"main": status and status.main} if entry.detect else {}
+            echo_json({"camera": id, "state": state, "reason": reason, "video": _video(status), **main, **fields})
             continue
         video = f"{status.codec} {status.width}x{status.height}" if status and status.codec else ""
-        rows.append((id, state, video, f"{entry.fps or ''}", redact(entry.url), reason))
+        urls = ", ".join(redact(part) for part in (entry.detect, entry.url) if part)
+        rows.append((id, state, video, f"{entry.fps or ''}", urls, reason))
     if not as_json:
         records.show(screen(), FIELDS, rows, "no cameras: tidegate camera add lobby rtsp://…")
 

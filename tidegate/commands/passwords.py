@@ -99,9 +99,9 @@ def url_with_password(url: str, login: PasswordOptions) -> str:
     return join_credentials(_without_credentials(url), with_password(_credentials(url), login.user, password))
 
 
-def warn(text: str) -> None:
-    """Print a warning if `text`, an argument of the command line, contains a password."""
-    if ":" in (_credentials(text) or ""):
+def warn(*texts: str | None) -> None:
+    """Print a warning if one of `texts`, arguments of the command line, contains a password."""
+    if any(":" in (_credentials(text or "") or "") for text in texts):
         echo(WARNING, err=True)
 
 

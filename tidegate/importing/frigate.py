@@ -76,7 +76,8 @@ def _camera(settings: CameraSettings, document: dict[str, Any], *, by_default: b
     if is_local(stream.address.url):
         report.remark(f"camera {settings.camera!r} has an address of Frigate's machine: replace 127.0.0.1 in its url")
     address = stream.address
-    camera: dict[str, Any] = {"url": address.url, "user": address.user, "password": address.password}
+    camera: dict[str, Any] = {"url": address.url, "detect": stream.detect}
+    camera |= {"user": address.user, "password": address.password}
     if enabled := settings.flag("enabled"):
         report.note(enabled.path, MAPPED, "enabled")
         camera["enabled"] = enabled.value

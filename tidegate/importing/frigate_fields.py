@@ -37,7 +37,7 @@ PATTERNS: dict[tuple[str, ...], str] = {
     ("detect", "min_initialized"): "the tracker has no such setting: hold_s of a rule ignores short ones",
     ("detect", "max_disappeared"): "the tracker bridges gaps itself: end_after_s of a rule does so for incidents",
     ("detect", "stationary"): "tracks of objects that stand still go on; a rule of kind stopped reports them",
-    ("detect", "annotation_offset"): "boxes are of the same stream as the recording: no offset is needed",
+    ("detect", "annotation_offset"): "both streams are dated by one clock: no offset is needed",
     ("objects", "filters", "*", "threshold"): "objects are judged frame by frame: raise rules.filters.min_score",
     ("objects", "filters", "*", "min_ratio"): "filters bound area and height: min_height, max_height",
     ("objects", "filters", "*", "max_ratio"): "filters bound area and height: min_height, max_height",

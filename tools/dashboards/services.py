@@ -203,6 +203,7 @@ INGEST = Page(
                     (gauge("tidegate_ingest_cameras_owned", "sum"), "read"),
                     (gauge("tidegate_ingest_cameras_online", "sum"), "deliver video"),
                     (gauge("tidegate_ingest_cameras_waiting"), "no ingest has room for"),
+                    (gauge("tidegate_ingest_main_streams_offline", "sum"), "have no main stream"),
                 ),
                 graph("By ingest", (gauge("tidegate_ingest_cameras_owned", "sum", "pod"), "{{pod}}")),
                 graph(

@@ -12,9 +12,10 @@ from shared.runtime.redact import redact
 
 
 class CameraSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A camera's own settings; None: the service's applies. See `tidegate camera add`. url: without credentials."""
+    """A camera's own settings; None: the service's applies. See `tidegate camera add`. url, detect: redacted."""
 
     url: str
+    detect: str | None
     enabled: bool
     transport: Literal["tcp", "udp"]
     verify_tls: bool
@@ -67,4 +68,5 @@ class OpenedCamera(msgspec.Struct, frozen=True, kw_only=True):
 
 def settings(camera: Camera) -> CameraSettings:
     fields = msgspec.structs.asdict(camera)
-    return CameraSettings(**{**fields, "url": redact(camera.url)})
+    detect = camera.detect and redact(camera.detect)
+    return CameraSettings(**{**fields, "url": redact(camera.url), "detect": detect})

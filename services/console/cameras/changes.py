@@ -105,7 +105,7 @@ async def open_once(page: Cameras, asker: Asker, wanted: TriedCamera) -> OpenedC
 def _fields(asker: Asker, wanted: ChangedCamera | TriedCamera) -> dict[str, Any]:
     """Return the fields to change. Raises Refused, and SettingError for a user without a password."""
     fields = {name: value for name, value in wanted.set_fields().items() if name != "camera"}
-    if "url" in fields:
+    if {"url", "detect"} & fields.keys():
         _check_sees_all(asker)
     if fields.get("user") and fields.get("password") is None:
         raise SettingError("give the user's password, too: nobody can read the one that is kept")
@@ -153,7 +153,7 @@ def _check_sees_all(asker: Asker) -> None:
 
 
 def _check_file(asker: Asker, camera: Camera, before: Camera | None = None) -> None:
-    is_new = before is None or before.url != camera.url
+    is_new = before is None or (before.url, before.detect) != (camera.url, camera.detect)
     if camera.is_file and is_new and not asker.may("admin"):
         raise Refused(403, "a file is read on the machine that ingest runs on: ask an admin, or give rtsp://…")
 
@@ -169,8 +169,10 @@ def _none(id: str) -> Refused:
 def _audit_entry(fields: Mapping[str, Any], camera: Camera, has_credentials: bool) -> dict[str, Any]:
     """Return a change's audit entry, without secrets."""
     entry = {name: value for name, value in fields.items() if name not in ("id", "url", "user", "password")}
-    if "url" in fields:
+    if {"url", "detect"} & fields.keys():
         entry["url"] = _public_url(camera)
+    if "detect" in entry:
+        entry["detect"] = camera.detect is not None
     if {"url", "user", "password"} & fields.keys():
         entry["has_credentials"] = has_credentials
     return entry

@@ -15,8 +15,9 @@ _Label = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A camera's own settings. null: unset."""
+    """A camera's own settings. null: unset. detect: its substream, which is analysed: a path, or a whole URL."""
 
+    detect: Url | UnsetType | None = UNSET
     user: _Name | UnsetType | None = UNSET
     password: _Name | UnsetType | None = UNSET
     enabled: bool | UnsetType | None = UNSET

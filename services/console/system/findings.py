@@ -164,6 +164,9 @@ def _camera(id: str, status: CameraStatus | None, video: VideoStatus | None, now
         return [bad(what, f"It delivers no video: {status.reason}.", remedy, id)]
     if video and video.lasts(now):
         return [bad(what, f"Its video can't be read: {video.reason}.", "see what its dead letters say", id)]
+    if status.main == "offline":
+        remedy = "see whether its address is right, and how many connections the camera allows"
+        return [warn(what, f"Its main stream, which is recorded, does not arrive: {status.reason}.", remedy, id)]
     return []
 
 

@@ -10,5 +10,7 @@
 | `connect_queue` | decides which camera is connected to next |
 | `status` | announces when a camera goes online or offline |
 | `stop` | names why a camera stops in this process, and what becomes of its video |
-| `runner` | runs one camera: keeps it connected, and publishes its segments |
+| `connection_limit` | infers whether a camera plays one stream at a time |
+| `stream_runner` | runs one stream: keeps it connected, and publishes its segments |
+| `runner` | runs one camera: its stream, or both |
 """

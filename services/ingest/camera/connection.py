@@ -1,4 +1,4 @@
-"""One connection to a camera: a thread that opens it, reads it, and hands whole segments to the event loop."""
+"""One connection to a stream of a camera: a thread that opens it, reads it, and hands segments to the event loop."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from services.ingest.cutting.piece import Piece
 from services.ingest.cutting.segmenter import Segmenter
 from services.ingest.failures import Failure, SourceError, failure_of
 from services.ingest.settings import Cutting, Reaching
+from services.ingest.streams import Stream
 from shared.contract.cameras import Camera
 
 # Reading a file at full speed waits while this many of its segments are unacknowledged.
@@ -45,10 +46,13 @@ class CameraConnection(threading.Thread):
         reaching: Reaching,
         on_open: Callable[[], None],
         on_piece: Callable[[Piece], None],
+        stream: Stream = Stream.MEDIA,
     ) -> None:
         super().__init__(name=f"camera {name}", daemon=True)
         self.last_packet = time.monotonic()
         self._camera_id = name
+        self._stream = stream
+        self._labels = name, stream.value
         self._camera = camera
         self._userinfo = userinfo
         self._cutting = cutting
@@ -112,10 +116,10 @@ class CameraConnection(threading.Thread):
     def _count(self, segmenter: Segmenter, clock: Clock) -> None:
         if self._abandoned:
             return
-        metrics.REANCHORS.labels(self._camera_id).inc(clock.reanchors)
+        metrics.REANCHORS.labels(*self._labels).inc(clock.reanchors)
         clock.reanchors = 0
         for cause, count in segmenter.dropped.items():
-            metrics.DROPPED_FRAMES.labels(self._camera_id, cause).inc(count)
+            metrics.DROPPED_FRAMES.labels(*self._labels, cause).inc(count)
         segmenter.dropped.clear()
 
     def _hand_over(self, piece: Piece) -> None:
@@ -127,9 +131,9 @@ class CameraConnection(threading.Thread):
                 break
         if not self._room and not self._rate_limit.admits(piece.size, time.monotonic()):
             self._hasty = True
-            metrics.DROPPED.labels(self._camera_id, "unsteady").inc()
+            metrics.DROPPED.labels(*self._labels, "unsteady").inc()
             return
-        self._notify(self._on_piece, piece)
+        self._notify(self._on_piece, piece._replace(stream=self._stream))
 
     def _notify(self, callback: Callable[..., None], *args: Piece | Failure) -> None:
         def call() -> None:

@@ -1,65 +1,45 @@
-"""Runs one camera: keeps it connected, publishes its segments, and announces when it goes online or offline."""
+"""Runs one camera: its stream, or its substream and its main stream, under one lease and with one status."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from services.ingest import metrics
-from services.ingest.camera.connect_queue import ConnectQueue
-from services.ingest.camera.connection import CameraConnection
-from services.ingest.camera.status import Announcer, Status
-from services.ingest.camera.stop import NOTHING, Stop
+from services.ingest.camera.connection_limit import ConnectionLimit, Sign
+from services.ingest.camera.status import Status
+from services.ingest.camera.stop import Stop
+from services.ingest.camera.stream_runner import ProcessParts, StreamRunner
 from services.ingest.cutting.piece import Piece
-from services.ingest.delivery.camera_delivery import APART_S, CameraDelivery
-from services.ingest.delivery.outbox import Outboxes
-from services.ingest.delivery.publisher import Publisher
-from services.ingest.failures import Failure
-from services.ingest.settings import Cutting, IngestSettings, Reaching
+from services.ingest.failures import Failure, one_connection
+from services.ingest.streams import Stream
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Login
-from shared.contract.memory import MB
-from shared.runtime.backoff import Backoff
-from shared.runtime.tasks import end
-from shared.runtime.telemetry import logger
 
-# A segment's headers take at most this much, the traceparent included.
-_HEADER_BYTES = 1024
 _POLL_S = 0.1
-# Grace for a connection to stop: a live camera's thread notices with the next packet.
-_STOP_S = 1.0
-# With this many threads hanging in a read, a camera does not reconnect until one of them has ended.
-_MOST_HANGING = 2
-# Jitter: cameras that went away together, as with their switch, must not reconnect together.
-RECONNECTS = Backoff(first_s=0.5, longest_s=30.0, jitter=1.0)
-# After this much video, a connection's end counts as a new failure: the delays restart.
-HEALED_S = 30.0
+# A process that takes over a camera waits for this long for its second stream, once it has video of the first.
+_SECOND_S = 10.0
+# The main stream of a camera that plays one stream at a time leaves the camera to the substream for this long.
+_REST_S = {Sign.ENDS: 600.0, Sign.REFUSES: 30.0}
 
 
 class CameraLease(NamedTuple):
     """A camera's lease, as its runner sees it.
 
     holds: whether this process may publish. is_owned: whether no other process has taken the camera, which then
-    announces it. start: record that we read it since a time in Unix seconds, or that we can't connect (None); return
-    whether another process has read it until now.
+    announces it. waits: whether another process has read it until now. start: record that we read it, each stream since
+    a time in Unix seconds, or that we can't connect (None).
     """
 
     holds: Callable[[], bool]
     is_owned: Callable[[], bool]
-    start: Callable[[float | None], bool]
-
-
-class ProcessParts(NamedTuple):
-    """What all cameras of a process share. max_payload: the server's limit on a message."""
-
-    settings: IngestSettings
-    max_payload: int
-    publisher: Publisher
-    outboxes: Outboxes
-    connect_queue: ConnectQueue
-    announcer: Announcer
+    waits: Callable[[], bool]
+    start: Callable[[float | None, Sequence[float]], object]
 
 
 class Runner:
@@ -81,151 +61,117 @@ class Runner:
         self.name = name
         self.camera = camera
         self.login = login
-        self.tries = tries
-        self.status = Status(name, camera, login, parts.announcer, last_cause)
-        settings = parts.settings
-        buffer_bytes = int(settings.ingest_buffer_mb * MB)
-        self.delivery = CameraDelivery(
-            name, parts.publisher, parts.outboxes, buffer_bytes, lease.holds, self._on_piece_done
-        )
-        self._reaching = Reaching(settings.ingest_timeout_s, settings.ingest_ca)
-        self._cutting = Cutting(settings.ingest_segment_s, parts.max_payload - _HEADER_BYTES)
-        self._connect_queue = parts.connect_queue
+        self.streams = [
+            StreamRunner(name, stream, replace(camera, url=url, detect=None), secret, parts, self, tries)
+            for stream, url, secret in _streams(camera, login.secret)
+        ]
+        self.status = Status(name, camera, login, parts.announcer, len(self.streams) > 1, last_cause)
         self._lease = lease
         self._is_announced = True
-        self._connection: CameraConnection | None = None
-        self._opening = False
-        self._hanging: list[CameraConnection] = []
-        # Unix seconds, up to which we have its video.
-        self._reached = 0.0
-        # Monotonic seconds.
-        self._unreached_since: float | None = time.monotonic()
-        self._first_piece_at: float | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._log = logger("camera").bind(camera=name)
+        self._limit = ConnectionLimit()
+        # When each stream began, in Unix seconds; None if it can't connect.
+        self._starts: dict[Stream, float | None] = {}
+        # In monotonic seconds.
+        self._main_rests_until = math.inf
+
+    @property
+    def tries(self) -> int:
+        return min(stream.tries for stream in self.streams)
 
     @property
     def unreached_s(self) -> float:
-        """Seconds since its last connection or start; 0 while connected, and for a file that is played once."""
-        if self._unreached_since is None or self._plays_once():
-            return 0.0
-        return time.monotonic() - self._unreached_since
+        """Seconds since the last connection or start of any stream; 0 while one is connected."""
+        return min(stream.unreached_s for stream in self.streams)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that are not stored yet."""
+        return sum(stream.delivery.pending_bytes for stream in self.streams)
 
     def start(self) -> None:
         metrics.keep_series(self.name)
-        self._tasks = [asyncio.create_task(self.delivery.run()), asyncio.create_task(self._connect_for_ever())]
+        for stream in self.streams:
+            stream.start()
 
     async def stop(self, stop: Stop, flush_s: float) -> None:
         """Stop reading, publish what is ours for up to `flush_s`, drop the rest, and announce the reason, if any."""
-        delivering, connecting = self._tasks
         self._is_announced = stop.reason is not None
-        if stop.stores_until == NOTHING:
-            self._abandon_connection()
-        await end(connecting)
-        if self._connection:
-            await self._read_until(self._connection, stop.stores_until, min(_STOP_S, flush_s))
-        self._abandon_connection()
-        cause, is_ours = stop.dropped_as, stop.stores_until != NOTHING
-        if is_ours and not stop.reason:
-            is_ours = self.delivery.hand_over(stop.stores_until, cause)
-        if is_ours:
-            # No process has the video that is dropped from here on.
-            cause = "stopped" if stop.reason else "lease_lost"
-            # The delivery ends by itself if the connection to NATS is closed for good.
-            flush = asyncio.create_task(self.delivery.flush())
-            await asyncio.wait({flush, delivering}, timeout=flush_s, return_when=asyncio.FIRST_COMPLETED)
-            await end(flush)
-        await end(delivering)
-        left = self.delivery.give_up(cause)
-        if left and is_ours:
-            self._log.warning("dropped what could not be stored in time: raise INGEST_GRACE_S", segments=left)
+        stopping = (stream.stop(stop, stop.stores_until(n), flush_s) for n, stream in enumerate(self.streams))
+        await asyncio.gather(*stopping)
         if stop.reason:
-            self.status.set_offline(Failure("stopped", stop.reason))
+            self.status.stop(stop.reason)
         self.status.end()
         metrics.expire_series(self.name)
 
-    async def _read_until(self, connection: CameraConnection, until: float | None, most_s: float) -> None:
-        """Take what the connection reads until then, for up to `most_s`, and then what it has read. None: until now."""
-        ended, deadline = connection.ended, time.monotonic() + most_s
-        while until and self._reached < until - APART_S and not ended.done() and time.monotonic() < deadline:
-            await asyncio.wait([ended], timeout=_POLL_S)
-        if until is None or self._reached < until - APART_S:
-            connection.stop()
-            await asyncio.wait([ended], timeout=most_s)
+    def may_publish(self) -> bool:
+        return self._lease.holds()
 
-    def _abandon_connection(self) -> None:
-        """Ignore its further output: that would stay in the outbox for ever, or be announced."""
-        if self._connection:
-            self._connection.abandon()
-            self._connection = None
-
-    async def _connect_for_ever(self) -> None:
-        while True:
-            await self._connect_queue.begin(self.tries)
-            self._opening, self._first_piece_at = True, None
-            try:
-                failure = await self._connect_once()
-            finally:
-                self._end_attempt(failed=True)
-                self._unreached_since = self._unreached_since or time.monotonic()
-            # Another process may give the camera back.
-            while not self._lease.is_owned():
+    async def until_may_connect(self, stream: Stream) -> None:
+        """Wait while the substream needs the camera: it goes first, as a camera may play only one."""
+        if stream is Stream.MAIN:
+            while time.monotonic() < self._main_rests_until:
                 await asyncio.sleep(_POLL_S)
-            # A camera may refuse a second connection while another process has one: it is not offline.
-            if not self._lease.start(None):
-                self.status.set_offline(failure)
-            if failure.cause == "ended" and self._plays_once():
-                return
-            metrics.RECONNECTS.labels(self.name, failure.cause).inc()
-            is_healed = self._first_piece_at is not None and time.monotonic() - self._first_piece_at >= HEALED_S
-            self.tries = 1 if is_healed else self.tries + 1
-            wait = RECONNECTS.after(self.tries)
-            self._log.debug("reconnecting", reason=failure.reason, wait_s=round(wait, 2))
-            await asyncio.sleep(wait)
-            while len(self._hanging) >= _MOST_HANGING:
-                await asyncio.sleep(1.0)
-                self._hanging = [c for c in self._hanging if c.is_alive()]
+        self._limit.begin(stream)
 
-    async def _connect_once(self) -> Failure:
-        connection = self._connection = CameraConnection(
-            self.name, self.camera, self.login.secret, self._cutting, self._reaching, self._on_open, self._on_piece
-        )
-        try:
-            connection.start()
-        except RuntimeError as e:  # There are no more threads: there may be later.
-            return Failure("error", f"its thread can't be started: {e}")
-        timeout_s = self._reaching.timeout_s
-        while not connection.ended.done():
-            await asyncio.wait([connection.ended], timeout=min(1.0, timeout_s / 4))
-            silent_s = time.monotonic() - connection.last_packet
-            # libav's own limits come first. They don't cover name resolution, and data that trickles in.
-            if silent_s > timeout_s * 1.2 and not connection.ended.done():
-                connection.abandon()
-                self._hanging = [c for c in [*self._hanging, connection] if c.is_alive()]
-                return Failure("timeout", f"nothing has come from the camera for {silent_s:.0f} s: check its network")
-        return connection.ended.result()
+    def opened(self, stream: Stream) -> None:
+        self._limit.opened(stream, time.monotonic())
+        self._admit_main()
 
-    def _end_attempt(self, *, failed: bool) -> None:
-        if self._opening:
-            self._opening = False
-            self._connect_queue.end(failed=failed)
-
-    def _plays_once(self) -> bool:
-        return self.camera.is_file and not self.camera.loop
-
-    def _on_open(self) -> None:
-        self._unreached_since = None
-        self._end_attempt(failed=False)
-
-    def _on_piece(self, piece: Piece) -> None:
-        start = piece.segment.start.timestamp()
-        self._first_piece_at = self._first_piece_at or time.monotonic()
-        self._reached = start + piece.segment.duration
-        self.delivery.put(piece)
-        self._lease.start(start)
+    def arrived(self, piece: Piece) -> None:
+        self._record_start(piece.stream, piece.segment.start.timestamp())
         if self._is_announced and self._lease.is_owned():
-            self.status.set_online(piece.segment)
+            self.status.set_online(piece.stream, piece.segment)
 
-    def _on_piece_done(self) -> None:
-        if self._connection:
-            self._connection.piece_done()
+    async def ended(self, stream: Stream, failure: Failure) -> Failure:
+        self._admit_main()
+        failure = self._explained(stream, failure)
+        # Another process may give the camera back.
+        while not self._lease.is_owned():
+            await asyncio.sleep(_POLL_S)
+        # A camera may refuse a second connection while another process has one: it is not offline.
+        waited = self._lease.waits()
+        self._record_start(stream, None)
+        if not waited:
+            self.status.set_offline(stream, failure)
+        return failure
+
+    def _explained(self, stream: Stream, failure: Failure) -> Failure:
+        """Return why a stream ended, also if the camera plays one stream at a time: then the main stream makes room."""
+        if len(self.streams) == 1:
+            return failure
+        self._limit.ended(stream, failure.cause, time.monotonic())
+        sign = self._limit.explains(failure.cause)
+        if sign is None:
+            return failure
+        if sign is Sign.ENDS or stream is Stream.MEDIA:
+            self._main_rests_until = time.monotonic() + _REST_S[sign]
+            self.streams[-1].let_go()
+        return one_connection(failure, ends=sign is Sign.ENDS)
+
+    def _admit_main(self) -> None:
+        """Let the main stream connect, once the substream has connected or failed for the first time."""
+        if self._main_rests_until == math.inf:
+            self._main_rests_until = 0.0
+
+    def _record_start(self, stream: Stream, at: float | None) -> None:
+        """Record when a stream began, or that it can't. The previous process reads both until this is known of both."""
+        if self._starts.get(stream) is None:
+            self._starts[stream] = at
+        began = [start for start in self._starts.values() if start is not None]
+        is_late = bool(began) and time.time() - min(began) > _SECOND_S
+        if len(self._starts) < len(self.streams) and not is_late:
+            return
+        if not began:
+            self._lease.start(None, ())
+            return
+        first, *also = (self._starts.get(each.stream) or time.time() for each in self.streams)
+        self._lease.start(first, also)
+
+
+def _streams(camera: Camera, secret: str | None) -> list[tuple[Stream, str, str | None]]:
+    """Return each stream of a camera with its URL and its credentials."""
+    if camera.detect is None:
+        return [(Stream.MEDIA, camera.url, secret)]
+    # A password that is a part of the main stream's URL leads to no other path.
+    userinfo = None if "://" in (secret or "") else secret
+    return [(Stream.MEDIA, camera.detect, userinfo), (Stream.MAIN, camera.url, secret)]

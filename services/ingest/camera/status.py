@@ -9,9 +9,11 @@ from collections import deque
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from prometheus_client import Gauge
 
 from services.ingest import metrics
 from services.ingest.failures import Failure
+from services.ingest.streams import Stream
 from shared import bus
 from shared.contract import credentials, events, names
 from shared.contract.cameras import Camera
@@ -24,6 +26,8 @@ from shared.runtime.telemetry import logger
 
 # Buffer this many of the newest events during an outage: they describe the current state.
 _MOST_WAITING = 10_000
+# The state of a stream that is not offline, next to the causes of those that are.
+_ONLINE, _UNKNOWN = "online", "unknown"
 
 
 class Announcer:
@@ -72,43 +76,104 @@ class Announcer:
 
 
 class Status:
-    """The state of one camera. last_cause: the announced cause of being offline, None without one."""
+    """The state of one camera, which is that of the video that is analysed. Its reason includes the main stream's.
 
-    def __init__(self, name: str, camera: Camera, login: Login, announcer: Announcer, last_cause: str | None) -> None:
-        self.last_cause = last_cause
+    has_main: whether it has a main stream next to its substream. last_cause: the announced causes of being offline, of
+    each stream; None without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        camera: Camera,
+        login: Login,
+        announcer: Announcer,
+        has_main: bool,
+        last_cause: str | None,
+    ) -> None:
+        self._streams = [Stream.MEDIA, Stream.MAIN] if has_main else [Stream.MEDIA]
+        causes = last_cause.split() if last_cause else []
+        self._announced = dict(zip(self._streams, causes, strict=False))
+        # The last segment of each stream that is online, and why the others are offline.
+        self._online: dict[Stream, Segment] = {}
+        self._failures: dict[Stream, Failure] = {}
         self._name = name
         self._camera = camera
         self._login = login
         self._announcer = announcer
-        self._online = False
+        self._counted: set[Gauge] = set()
         self._log = logger("camera").bind(camera=name)
 
-    def set_online(self, segment: Segment) -> None:
-        """Announce that its video arrives, once."""
-        if self._online:
-            return
-        self._online = True
-        metrics.ONLINE.inc()
-        s = segment
-        self._log.info("camera online", codec=s.codec, width=s.width, height=s.height, epoch=s.epoch)
-        more = {"epoch": s.epoch, "codec": s.codec, "width": s.width, "height": s.height}
-        self._announce("online", self._with_warnings(VIDEO_ARRIVES), **more)
+    @property
+    def last_cause(self) -> str | None:
+        if not self._announced:
+            return None
+        return " ".join(self._announced.get(stream, _UNKNOWN) for stream in self._streams)
 
-    def set_offline(self, failure: Failure) -> None:
-        """Announce the failure once for each cause: a camera that is tried every few seconds repeats its failure."""
-        if failure.cause == self.last_cause and not self._online:
+    def set_online(self, stream: Stream, segment: Segment) -> None:
+        """Announce that the video of a stream arrives, once."""
+        if stream in self._online:
             return
+        self._failures.pop(stream, None)
+        self._online[stream] = segment
+        s = segment
+        text = "camera online" if stream is Stream.MEDIA else "main stream online"
+        self._log.info(text, codec=s.codec, width=s.width, height=s.height, epoch=s.epoch)
+        self._count()
+        self._announce_change(stream, _ONLINE)
+
+    def set_offline(self, stream: Stream, failure: Failure) -> None:
+        """Announce a failure once for each cause: a camera that is tried every few seconds repeats its failure."""
+        self._online.pop(stream, None)
+        self._failures[stream] = failure
+        self._count()
+        if self._announced.get(stream) != failure.cause:
+            text = "camera offline" if stream is Stream.MEDIA else "main stream offline"
+            self._log.warning(text, reason=self._with_warnings(failure.reason))
+        self._announce_change(stream, failure.cause)
+
+    def stop(self, reason: str) -> None:
+        """Announce that this process reads it no longer."""
         self.end()
-        self.last_cause = failure.cause
-        reason = self._with_warnings(failure.reason) if failure.cause != "stopped" else failure.reason
         self._log.warning("camera offline", reason=reason)
         self._announce("offline", reason)
 
     def end(self) -> None:
-        """Count it as online no longer."""
-        if self._online:
-            metrics.ONLINE.dec()
-        self._online = False
+        """Count its streams no longer."""
+        self._online.clear()
+        self._failures.clear()
+        self._count()
+
+    def _count(self) -> None:
+        """Update the gauges of the process by what has changed of this camera."""
+        for stream, gauge, states in (
+            (Stream.MEDIA, metrics.ONLINE, self._online),
+            (Stream.MAIN, metrics.MAIN_OFFLINE, self._failures),
+        ):
+            if (stream in states) != (gauge in self._counted):
+                gauge.inc(1 if stream in states else -1)
+                self._counted ^= {gauge}
+
+    def _announce_change(self, stream: Stream, state: str) -> None:
+        """Announce the camera's state if that of a stream has changed. The main stream's alone is no state of it."""
+        if self._announced.get(stream) == state:
+            return
+        self._announced[stream] = state
+        if Stream.MEDIA in self._online:
+            s = self._online[Stream.MEDIA]
+            more = {"epoch": s.epoch, "codec": s.codec, "width": s.width, "height": s.height}
+            self._announce("online", self._with_warnings(self._reason(VIDEO_ARRIVES)), **more)
+        elif Stream.MEDIA in self._failures:
+            self._announce("offline", self._with_warnings(self._reason(self._failures[Stream.MEDIA].reason)))
+
+    def _reason(self, of_media: str) -> str:
+        """Return the reason of the camera's state, with that of a main stream that differs."""
+        failure = self._failures.get(Stream.MAIN)
+        if failure is None and Stream.MEDIA in self._failures and Stream.MAIN in self._online:
+            return f"its substream: {of_media}; its main stream arrives"
+        if failure is None or failure.reason == of_media:
+            return of_media
+        return f"{'' if of_media == VIDEO_ARRIVES else 'its substream: '}{of_media}; its main stream: {failure.reason}"
 
     def _with_warnings(self, reason: str) -> str:
         """Add to a reason what the camera's operator should know, online or not."""
@@ -117,6 +182,11 @@ class Status:
             f"its certificate is not checked: 'tidegate camera set {self._name} --verify-tls' does" if unchecked else ""
         )
         return "; ".join(filter(None, [reason, doubt, self._login.withheld]))
+
+    def _main(self) -> str | None:
+        if Stream.MAIN in self._failures:
+            return "offline"
+        return "online" if Stream.MAIN in self._online else None
 
     def _announce(self, state: str, reason: str, **more: object) -> None:
         # The path and query of a camera's address may contain a secret, under any name.
@@ -127,6 +197,7 @@ class Status:
             time=dt.datetime.now(dt.UTC),
             state=state,  # type: ignore[arg-type]
             reason=reason,
+            main=self._main(),  # type: ignore[arg-type]
             url=public,
             ingest=self._announcer.process,
             **more,  # type: ignore[arg-type]

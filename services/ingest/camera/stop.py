@@ -38,17 +38,20 @@ class StopCause(enum.Enum):
 
 
 class Stop(NamedTuple):
-    """until: the end of our video in Unix seconds; None: all of it is ours, if any is."""
+    """until: the end of our video in Unix seconds; None: all of it is ours, if any is. also: that of further streams of
+    the camera; empty: the same.
+    """
 
     cause: StopCause
     until: float | None = None
+    also: tuple[float | None, ...] = ()
 
     @classmethod
     def after(cls, loss: Loss, *, leaving: bool) -> Stop:
         """Return the stop that follows from a lost lease. leaving: whether another process had taken our offer."""
         if not loss.was_ours:
             return cls(StopCause.NOT_BEGUN)
-        return cls(StopCause.TAKEN if leaving else StopCause.LOST, loss.until)
+        return cls(StopCause.TAKEN if leaving else StopCause.LOST, loss.until, loss.also)
 
     @property
     def reason(self) -> str | None:
@@ -56,10 +59,11 @@ class Stop(NamedTuple):
         announced = self.cause in (StopCause.ENDED, StopCause.DISABLED, StopCause.REMOVED, StopCause.CHANGED)
         return self.cause.value if announced else None
 
-    @property
-    def stores_until(self) -> float | None:
-        """Unix seconds up to which its video is stored; None: all of it."""
-        return NOTHING if self.cause is StopCause.NOT_BEGUN else self.until
+    def stores_until(self, stream: int) -> float | None:
+        """Return Unix seconds up to which the video of a stream, by its index, is stored; None: all of it."""
+        if self.cause is StopCause.NOT_BEGUN:
+            return NOTHING
+        return self.also[stream - 1] if 0 < stream <= len(self.also) else self.until
 
     @property
     def dropped_as(self) -> str:

@@ -1,4 +1,4 @@
-"""Publishes one camera's segments in order, one in flight, and gives dependent ones the `Key-Seq` that they need."""
+"""Publishes the segments of a stream in order, one in flight, and gives dependent ones the `Key-Seq` that they need."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from services.ingest import metrics
 from services.ingest.cutting.piece import Piece
 from services.ingest.delivery.outbox import Outbox, Outboxes
 from services.ingest.delivery.publisher import Publisher
+from services.ingest.streams import Stream
 
 # The cause of dropping a segment that another process has read, too: nothing is lost.
 HANDED_OVER = "handed_over"
@@ -55,8 +56,9 @@ class CameraDelivery:
         max_bytes: int,
         allowed: Callable[[], bool],
         on_done: Callable[[], None],
+        stream: Stream = Stream.MEDIA,
     ) -> None:
-        self._camera = camera
+        self._labels = camera, stream.value
         self._publisher = publisher
         self._outbox = Outbox(outboxes, max_bytes, self._drop)
         self._begins = _Begins()
@@ -65,9 +67,9 @@ class CameraDelivery:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
-        self._segments = metrics.SEGMENTS.labels(camera)
-        self._bytes = metrics.BYTES.labels(camera)
-        self._frames = metrics.FRAMES.labels(camera)
+        self._segments = metrics.SEGMENTS.labels(*self._labels)
+        self._bytes = metrics.BYTES.labels(*self._labels)
+        self._frames = metrics.FRAMES.labels(*self._labels)
 
     @property
     def pending_bytes(self) -> int:
@@ -135,5 +137,5 @@ class CameraDelivery:
     def _drop(self, pieces: list[Piece], cause: str) -> None:
         for _ in pieces:
             if cause != HANDED_OVER:
-                metrics.DROPPED.labels(self._camera, cause).inc()
+                metrics.DROPPED.labels(*self._labels, cause).inc()
             self._on_done()

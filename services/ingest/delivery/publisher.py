@@ -90,7 +90,6 @@ class Publisher:
         )
 
     async def _until_stored(self, piece: Piece, headers: dict[str, str], allowed: Callable[[], bool]) -> int | None:
-        subject = names.media(piece.segment.camera)
         # The server's limit includes all headers: nats-py adds `Nats-Expected-Stream`, of less than 64 bytes.
         size = piece.size + header_bytes(headers) + 64
         tries = 0
@@ -107,7 +106,7 @@ class Publisher:
                     if not self._may_send(allowed):
                         continue
                     ack = await self._js.publish(
-                        subject, piece.payload, stream=names.MEDIA, headers=headers, timeout=PUBLISH_TIMEOUT_S
+                        piece.subject, piece.payload, stream=names.MEDIA, headers=headers, timeout=PUBLISH_TIMEOUT_S
                     )
             except nats.js.errors.APIError as e:
                 if can_never_be_stored(e):

@@ -1,4 +1,4 @@
-"""Counts what each camera has sent: how much of it was stored in which minute."""
+"""Counts what each camera has sent for analysis: how much of it was stored in which minute."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from services.ingest.cutting.piece import Piece
+from services.ingest.streams import Stream
 from shared.contract.work.usage import MINUTE_S, CameraUsage, IngestUsage
 
 EVERY_S = 1800.0
@@ -41,7 +42,9 @@ class Meter:
         self._cameras: dict[str, _Sent] = {}
 
     def record(self, piece: Piece) -> None:
-        """Count a segment that was stored just now."""
+        """Count a segment that was stored just now, unless it is not analysed: the work of replicas is what counts."""
+        if piece.stream is Stream.MAIN:
+            return
         segment = piece.segment
         sent = self._cameras.setdefault(segment.camera, _Sent())
         sent.minutes[int(max(self._since, time.time()) // MINUTE_S)] += 1

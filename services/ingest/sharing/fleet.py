@@ -82,7 +82,7 @@ class Fleet:
 
     def _differs(self, runner: Runner, camera: Camera) -> bool:
         def connection(c: Camera) -> tuple[object, ...]:
-            return c.url, c.transport, c.verify_tls, c.realtime, c.loop
+            return c.url, c.detect, c.transport, c.verify_tls, c.realtime, c.loop
 
         login = self._wanted.login(runner.name, camera)
         return connection(runner.camera) != connection(camera) or runner.login != login
@@ -118,7 +118,7 @@ class Fleet:
         dead = [
             runner
             for runner in self._cameras.running.values()
-            if runner.unreached_s > TURN_S and not runner.delivery.pending_bytes
+            if runner.unreached_s > TURN_S and not runner.pending_bytes
         ]
         for runner in dead[: max(0, min(waiting - yielding, CLAIMS_AT_ONCE))]:
             revision = self._wanted.revision(runner.name)

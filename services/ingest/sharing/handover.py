@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shared.bus.leasing.leases import Leases
 from shared.bus.leasing.state import OWNED, LeaseEvent, LeaseState
@@ -41,15 +41,16 @@ class Handover:
         lease = self._leases.table.get(camera)
         return lease is not None and lease.state is LeaseState.TAKEN
 
-    def start(self, camera: str, at: float | None) -> bool:
-        """Record that we work on it since `at`, in Unix seconds; None: we can't until another process stops.
+    def start(self, camera: str, at: float | None, also: Sequence[float] = ()) -> bool:
+        """Record that we work on it since `at`, in Unix seconds, and on further streams since `also`; None: we can't
+        until another process stops.
 
         Return whether another process had it until now, and is notified. Later calls change nothing.
         """
         lease = self._leases.table.get(camera)
         if lease is None or lease.state is not LeaseState.TAKEN:
             return False
-        lease.start(at)
+        lease.start(at, also)
         self._announcing.start(self._leases.renew(camera))
         return True
 

@@ -9,8 +9,9 @@ from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
-from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
+from services.ingest.camera.runner import CameraLease, Runner
 from services.ingest.camera.stop import Stop, StopCause
+from services.ingest.camera.stream_runner import ProcessParts
 from services.ingest.sharing.handover import Handover
 from services.ingest.sharing.rotation import Tenure
 from shared.bus.leasing.leases import Leases
@@ -49,7 +50,10 @@ class RunningCameras:
 
     def start(self, name: str, camera: Camera, login: Login, turn: Tenure) -> None:
         lease = CameraLease(
-            partial(self.leases.holds, name), partial(self.handover.owns, name), partial(self.handover.start, name)
+            partial(self.leases.holds, name),
+            partial(self.handover.owns, name),
+            partial(self.handover.waits, name),
+            partial(self.handover.start, name),
         )
         runner = self.running[name] = Runner(name, camera, login, self.parts, lease, turn.tries, turn.cause)
         runner.start()

@@ -14,6 +14,10 @@ A handover from one process to another, and back:
 A process that is present may state facts about itself:
 
     gpu-1/most-2/total-3/5
+
+A thing may have several parts, such as the two streams of a camera, on which work begins at different times:
+
+    host-18-cd34/after-host-17-ab12/since-1764250662104/also-1764250662417/5
 """
 
 from __future__ import annotations
@@ -23,15 +27,15 @@ from typing import NamedTuple
 
 from shared.runtime.settings import MOST_LEASE_S
 
-_OFFERED, _AFTER, _SINCE, _AGAIN = "offered", "after-", "since-", "again"
-_OUR_STATES = (_OFFERED, _AFTER, _SINCE, _AGAIN)
+_OFFERED, _AFTER, _SINCE, _ALSO, _AGAIN = "offered", "after-", "since-", "also-", "again"
+_OUR_STATES = (_OFFERED, _AFTER, _SINCE, _ALSO, _AGAIN)
 
 
 class Entry(NamedTuple):
     """process: the holder. lease_s: how long the lease lasts without renewal; 0 if the entry has no valid duration.
     offered: another process may take it. after: the previous holder of a handed-over thing, or "". since: when the
-    holder began to work on it, in Unix milliseconds. again: taken back from a holder that had not begun.
-    facts: what a process says about itself.
+    holder began to work on it, in Unix milliseconds; also: on its other parts. again: taken back from a holder that had
+    not begun. facts: what a process says about itself.
     """
 
     process: str
@@ -41,6 +45,7 @@ class Entry(NamedTuple):
     since: int | None = None
     again: bool = False
     facts: tuple[str, ...] = ()
+    also: tuple[int, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -56,6 +61,7 @@ class Entry(NamedTuple):
             _OFFERED if self.offered else "",
             _AFTER + self.after if self.after else "",
             f"{_SINCE}{self.since}" if self.since is not None else "",
+            *(f"{_ALSO}{at}" for at in self.also),
             _AGAIN if self.again else "",
             *self.facts,
         ]
@@ -66,16 +72,21 @@ def decode(value: bytes) -> Entry:
     """Decode `value`, from any writer: unknown parts are ignored."""
     process, *rest = value.decode(errors="replace").split("/")
     states, lease = rest[:-1], rest[-1] if rest else ""
-    since = next((s for s in states if re.fullmatch(_SINCE + "[0-9]{1,15}", s)), None)
+    since = next(iter(_times(states, _SINCE)), None)
     return Entry(
         process,
         _seconds(lease),
         _OFFERED in states,
         next((s.removeprefix(_AFTER) for s in states if s.startswith(_AFTER)), ""),
-        int(since.removeprefix(_SINCE)) if since else None,
+        since,
         _AGAIN in states,
         tuple(s for s in states if not s.startswith(_OUR_STATES)),
+        _times(states, _ALSO),
     )
+
+
+def _times(states: list[str], prefix: str) -> tuple[int, ...]:
+    return tuple(int(s.removeprefix(prefix)) for s in states if re.fullmatch(prefix + "[0-9]{1,15}", s))
 
 
 def _seconds(text: str) -> float:

@@ -23,6 +23,7 @@ first, an outage could come between.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -63,11 +64,13 @@ TRANSITIONS = {
 
 class Loss(NamedTuple):
     """How a lease ended. until: Unix seconds until which the thing was ours; None if that is unknown.
-    was_ours: False if another process worked on it all the time, as we had not started.
+    was_ours: False if another process worked on it all the time, as we had not started. also: until when its other
+    parts were ours; empty: until then, too.
     """
 
     until: float | None = None
     was_ours: bool = True
+    also: tuple[float | None, ...] = ()
 
 
 @dataclass
@@ -75,9 +78,9 @@ class Lease:
     """revision: of our entry. until: its end in monotonic seconds, from before the request, so never too late.
     doubts: how often an older entry than ours has named another holder since.
 
-    after, since, again: as in `Entry`. settled_at: when the previous holder has stored what precedes our start, in
-    monotonic seconds. Of a LEAVING thing: left_at: when we learned that another process has it, in monotonic seconds.
-    owned_at: when it was still surely ours, in Unix seconds.
+    after, since, also, again: as in `Entry`. settled_at: when the previous holder has stored what precedes our start,
+    in monotonic seconds. Of a LEAVING thing: left_at: when we learned that another process has it, in monotonic
+    seconds. owned_at: when it was still surely ours, in Unix seconds.
     """
 
     process: str
@@ -88,6 +91,7 @@ class Lease:
     doubts: int = 0
     after: str = ""
     since: int | None = None
+    also: tuple[int, ...] = ()
     again: bool = False
     settled_at: float = 0.0
     left_at: float = 0.0
@@ -113,7 +117,8 @@ class Lease:
 
     def entry(self) -> Entry:
         """Return our entry."""
-        return Entry(self.process, self.lease_s, self.state is LeaseState.OFFERED, self.after, self.since, self.again)
+        offered = self.state is LeaseState.OFFERED
+        return Entry(self.process, self.lease_s, offered, self.after, self.since, self.again, also=self.also)
 
     def returned(self) -> Entry:
         """Return the entry that gives a TAKEN thing back to the previous holder."""
@@ -127,13 +132,16 @@ class Lease:
         """Whether we may publish."""
         return self.is_settled(now) and now < self.until
 
-    def start(self, at: float | None) -> None:
-        """Record that we work on a TAKEN thing since `at`, in Unix seconds; None: we can't until the other stops."""
+    def start(self, at: float | None, also: Sequence[float] = ()) -> None:
+        """Record that we work on a TAKEN thing since `at`, in Unix seconds; None: we can't until the other stops.
+
+        also: since when we work on its other parts.
+        """
         if at is None:
             self.after = ""
             self.apply(LeaseEvent.STEP_IN)
         else:
-            self.since = int(at * 1000)
+            self.since, self.also = int(at * 1000), tuple(int(other * 1000) for other in also)
             self.apply(LeaseEvent.START)
 
     def record_write(self, entry: Entry, revision: int, sent: float, now: float) -> None:
@@ -169,10 +177,14 @@ class Lease:
         # As long as it is alive, it may still begin, or give it back.
         is_abandoned = is_silent and now > self.left_at + _LEAVING * self.lease_s
         if is_taken and entry.since is not None:
-            at = entry.since / 1000
-            self._end(Loss(until=at if self.owned_at - _BEFORE_S <= at <= unix + _APART_S else None))
+            until, *also = (self._believed(ms / 1000, unix) for ms in (entry.since, *entry.also))
+            self._end(Loss(until, also=tuple(also)))
         elif is_abandoned or (is_taken and not follows_us):
             self._end(Loss())
+
+    def _believed(self, at: float, unix: float) -> float | None:
+        """Return the time of another process's start; None if its clock is not ours."""
+        return at if self.owned_at - _BEFORE_S <= at <= unix + _APART_S else None
 
     def _end(self, loss: Loss) -> None:
         self.loss = loss

@@ -143,10 +143,11 @@ async def test_people_without_the_right_change_no_camera(server: NatsServer, adm
         refused = [
             await eve.post("cameras", json={"id": "new", "url": "rtsp://10.0.0.8/a"}),
             await eve.patch("cameras/lobby", json={"url": "rtsp://10.0.0.9/a"}),
+            await eve.patch("cameras/lobby", json={"detect": "/other"}),
             await eve.post("camera-tests", json={"url": "rtsp://10.0.0.8/a"}),
             await eve.post("camera-tests", json={"camera": "lobby", "url": "rtsp://10.0.0.8/a"}),
         ]
-        assert [answer.status_code for answer in refused] == [403] * 4
+        assert [answer.status_code for answer in refused] == [403] * 5
         assert (await eve.patch("cameras/lobby", json={"fps": 2})).status_code == (403 if role == "viewer" else 200)
         existing = await registry.all(admin.jetstream())
         assert list(existing) == ["lobby"] and existing["lobby"].url == "rtsp://10.0.0.7/stream1"  # type: ignore[union-attr]
@@ -162,7 +163,8 @@ async def test_only_an_admin_adds_a_file(server: NatsServer, admin: Client) -> N
         assert (await olga.post("cameras", json=film)).status_code == 403
         assert (await root.post("cameras", json=film)).status_code == 201
         assert (await olga.patch("cameras/film", json={"loop": True})).status_code == 200
-        assert (await olga.patch("cameras/film", json={"url": "file:///etc/passwd"})).status_code == 403
+        for change in ({"url": "file:///etc/passwd"}, {"detect": "/etc/passwd"}):
+            assert (await olga.patch("cameras/film", json=change)).status_code == 403
         for camera in ({"url": "file:///etc/passwd"}, {"camera": "film"}):
             answer = await root.post("camera-tests", json=camera)
             assert answer.status_code == 400 and "can't be tried here" in answer.json()["error"]
@@ -205,6 +207,11 @@ async def test_a_camera_is_added_changed_and_removed_without_revealing_its_passw
         assert (await ask("PATCH", "cameras/lobby", {})).status_code == 400
         assert (await ask("PATCH", "cameras/lobby", {"fps": -1})).status_code == 400
         assert (await ask("PATCH", "cameras/lobby", {"frames": 1})).status_code == 400
+        assert (await ask("PATCH", "cameras/lobby", {"detect": "/stream1-sub"})).json()["settings"]["detect"]
+        assert (await registry.read(js, "lobby")).detect == "rtsp://10.0.0.7/stream1-sub"
+        away = await ask("PATCH", "cameras/lobby", {"url": "rtsp://10.0.0.99/stream1"})
+        assert away.status_code == 400 and "give detect too, or unset it" in away.json()["error"]
+        assert (await ask("PATCH", "cameras/lobby", {"detect": None})).json()["settings"]["detect"] is None
         moved = (await ask("PATCH", "cameras/lobby", {"url": "rtsp://10.0.0.99/stream1"})).json()
         assert moved["has_credentials"] is False
         assert moved["notices"] == [
@@ -218,7 +225,7 @@ async def test_a_camera_is_added_changed_and_removed_without_revealing_its_passw
         actions = await audited(admin)
         assert [a["action"] for a in actions if a["action"].startswith("camera")] == [
             "camera.add",
-            *["camera.change"] * 4,
+            *["camera.change"] * 6,
             "camera.remove",
         ]
         assert all(a["person"] == "olga" and a["camera"] == "lobby" for a in actions[1:])

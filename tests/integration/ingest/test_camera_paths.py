@@ -15,6 +15,7 @@ from shared.client import registry
 from shared.contract import cameras, credentials, names
 from shared.contract.cameras import Camera, apart, joined, new_camera
 from shared.contract.rights import identities
+from shared.runtime.errors import SettingError
 from tests.support.processes.ingest_process import Bus, Ingest, bus, start
 from tests.support.video.rtsp_listener import forge, listening
 from tests.support.waiting import until
@@ -109,3 +110,30 @@ async def test_an_entry_of_an_earlier_version_is_read_and_moved_without_a_new_co
         await until(lambda: len(camera.heard) > heard)
         assert SECRET in camera.heard[-1]
         assert not any(event["reason"] == "changed" for event in bus.events), ingest.log
+
+
+async def test_the_path_of_a_substream_is_stored_with_that_of_its_camera(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    whole = Camera(url="rtsp://10.0.0.7/main", detect=f"rtsp://10.0.0.7/{SECRET}")
+    await registry.add(js, "lobby", *new_camera("rtsp://me:pw@10.0.0.7/main", detect=f"/{SECRET}"))
+    assert json.loads(await raw(admin)) == {"url": "rtsp://10.0.0.7", "detect": "rtsp://10.0.0.7"}
+    assert await registry.read(js, "lobby") == whole
+    await registry.change(js, "lobby", {"fps": 5.0})
+    await registry.change(js, "lobby", {"user": "you", "password": "new"})
+    assert await registry.read(js, "lobby") == Camera(url=whole.url, detect=whole.detect, fps=5.0)
+    await registry.change(js, "lobby", {"password": None})
+    await registry.change(js, "lobby", {"url": "rtsp://10.0.0.7/other"})
+    assert (await registry.read(js, "lobby")).detect == whole.detect
+    await registry.change(js, "lobby", {"detect": None})
+    assert await registry.read(js, "lobby") == Camera(url="rtsp://10.0.0.7/other", fps=5.0)
+    assert SECRET not in await raw(admin, names.CREDENTIALS) and "detect" not in await raw(admin)
+
+
+async def test_a_moved_camera_gets_no_substream_in_the_clear(admin: Client) -> None:
+    """Another writer of `cameras` has moved it: its path is for the old address."""
+    js = admin.jetstream()
+    await registry.add(js, "lobby", *new_camera("rtsp://me:pw@10.0.0.7/main"))
+    await (await js.key_value(names.CAMERAS)).put("lobby", cameras.encode(Camera(url="rtsp://10.0.0.8")))
+    with pytest.raises(SettingError, match="give --url too"):
+        await registry.change(js, "lobby", {"detect": f"/{SECRET}"})
+    assert SECRET not in await raw(admin)

@@ -16,9 +16,10 @@ from nats.aio.client import Client
 
 from services.ingest.camera import connect_queue
 from services.ingest.camera.connect_queue import ConnectQueue
-from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
+from services.ingest.camera.runner import CameraLease, Runner
 from services.ingest.camera.status import Announcer
 from services.ingest.camera.stop import Stop, StopCause
+from services.ingest.camera.stream_runner import ProcessParts
 from services.ingest.delivery.outbox import Outboxes
 from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
@@ -161,7 +162,7 @@ async def test_a_camera_among_thousands_of_unreachable_ones_is_online_soon(admin
 
     def run(name: str, url: str) -> None:
         camera, _ = new_camera(url)
-        lease = CameraLease(lambda: True, lambda: True, lambda _: False)
+        lease = CameraLease(lambda: True, lambda: True, lambda: False, lambda _, also: None)
         runners.append(Runner(name, camera, Login(), parts, lease))
         runners[-1].start()
 

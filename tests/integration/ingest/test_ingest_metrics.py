@@ -11,9 +11,10 @@ from prometheus_client import generate_latest
 
 from services.ingest import metrics
 from services.ingest.camera.connect_queue import ConnectQueue
-from services.ingest.camera.runner import CameraLease, ProcessParts, Runner
+from services.ingest.camera.runner import CameraLease, Runner
 from services.ingest.camera.status import Announcer
 from services.ingest.camera.stop import Stop, StopCause
+from services.ingest.camera.stream_runner import ProcessParts
 from services.ingest.delivery.outbox import Outboxes
 from services.ingest.delivery.publisher import Publisher
 from services.ingest.settings import IngestSettings
@@ -35,7 +36,9 @@ def runner(admin: Client, announcer: Announcer, name: str, url: str) -> Runner:
     js = admin.jetstream()
     shared = (Publisher(admin, js), Outboxes(1 << 30), ConnectQueue(), announcer)
     parts = ProcessParts(IngestSettings(), admin.max_payload, *shared)
-    return Runner(name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda _: False))
+    return Runner(
+        name, camera, Login(), parts, CameraLease(lambda: True, lambda: True, lambda: False, lambda _, also: None)
+    )
 
 
 async def test_series_of_a_removed_camera_are_removed(admin: Client, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
+from nats.js.api import RePublish
 
 from shared import bus
 from shared.bus import connection
@@ -111,6 +112,28 @@ async def test_setup_gives_streams_of_an_older_version_their_republish(admin: Cl
     head = await heads.next_msg(timeout=patience_s())
     assert (head.subject, head.data) == ("stored.media.lobby", b"")
     assert (head.headers or {})["Camera"] == "lobby"
+
+
+async def test_setup_adds_main_streams_to_media_of_an_older_version(server: NatsServer, admin: Client) -> None:
+    """Its video and its consumers stay, and its workers get no video of main streams."""
+    js = admin.jetstream()
+    config = (await js.stream_info("MEDIA")).config
+    config.subjects = ["media.>"]
+    config.republish = RePublish(src="media.>", dest="stored.media.>", headers_only=True)
+    await js.update_stream(config)
+    before = await js.publish("media.lobby", b"video")
+    assert await topology.apply(js, topology.TopologySettings()) == ["stream MEDIA updated"]
+    heads = await admin.subscribe("stored.>")
+    ingest = await bus.connect(server.settings("ingest"), "ingest")
+    try:
+        for subject in ("main.lobby", "media.lobby"):
+            ack = await ingest.jetstream().publish(subject, b"video", stream="MEDIA")
+            assert (await heads.next_msg(timeout=patience_s())).subject == f"stored.{subject}"
+    finally:
+        await ingest.close()
+    assert ack.seq == before.seq + 2
+    for consumer in ("cv", "embed", "vlm-plan"):
+        assert (await js.consumer_info("MEDIA", consumer)).num_pending == 2, consumer
 
 
 async def test_identities_have_minimal_rights(server: NatsServer) -> None:

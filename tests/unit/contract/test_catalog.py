@@ -35,6 +35,16 @@ def test_every_right_was_reviewed() -> None:
     assert derived == reviewed
 
 
+def test_ingest_alone_publishes_main_streams() -> None:
+    """Not even the console's replay of dead letters does: no consumer has them, so none becomes one."""
+    able = {
+        user
+        for user, permissions in identities.permissions().items()
+        if any(names.overlap(pattern, names.main("lobby")) for pattern in permissions["publish"])
+    }
+    assert able == {"admin", "ingest"}
+
+
 tokens = st.lists(st.sampled_from(["a", "b", "*"]), min_size=1, max_size=3)
 patterns = st.builds(lambda head, tail: ".".join([*head, *tail]), tokens, st.sampled_from([[], [">"]]))
 

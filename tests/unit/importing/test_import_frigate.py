@@ -110,9 +110,40 @@ def test_the_recorded_stream_is_read() -> None:
     )
     assert (yard.url, yard.transport, yard.fps) == ("rtsp://10.0.0.8/main", "udp", 10)
     assert (gate.url, gate.enabled) == ("${SITE_GATE_URL}", False)
+    assert (lobby.detect, yard.detect, gate.detect) == ("rtsp://10.0.0.7:554/sub", None, None)
     rows = rows_of(imported())
-    assert rows["cameras.lobby.ffmpeg.inputs[0].path"].status == NONE
+    assert rows["cameras.lobby.ffmpeg.inputs[0].path"] == ("cameras.lobby.ffmpeg.inputs[0].path", MAPPED, "detect")
+    assert rows["cameras.lobby.ffmpeg.inputs[1].roles"].text == "the recorded stream; sound is not analysed"
     assert rows["go2rtc.streams.spare"].status == NONE
+
+
+@pytest.mark.parametrize(
+    ("sub", "main", "detect"),
+    [
+        ("rtsp://10.0.0.7/sub", "rtsp://10.0.0.7/main", "rtsp://10.0.0.7/sub"),
+        ("rtsp://me:x@10.0.0.7/sub", "rtsp://me:x@10.0.0.7/main", "rtsp://10.0.0.7/sub"),
+        ("rtsp://{FRIGATE_HOST}/sub", "rtsp://{FRIGATE_HOST}/main", "rtsp://${FRIGATE_HOST}/sub"),
+        ("rtsp://127.0.0.1:8554/one_sub", "rtsp://127.0.0.1:8554/one", "rtsp://10.0.0.9/sub"),
+        ("rtsp://127.0.0.1:8554/one_sub", "rtsp://10.0.0.9/main", None),
+        ("rtsp://10.0.0.8/sub", "rtsp://10.0.0.7/main", None),
+        ("rtsp://me:x@10.0.0.7/sub", "rtsp://me:y@10.0.0.7/main", None),
+        ("rtsp://me@10.0.0.7/sub", "rtsp://me@10.0.0.7/main", None),
+        ("rtsp://10.0.0.7/?password=x", "rtsp://10.0.0.7/main", None),
+        ("rtsp://10.0.0.7/main", "rtsp://10.0.0.7/main", None),
+        ("http://10.0.0.7/sub", "rtsp://10.0.0.7/main", None),
+        ("/media/sub.mp4", "/media/main.mp4", "file:///media/sub.mp4"),
+    ],
+)
+def test_the_detected_stream_of_a_recorded_camera_is_its_substream(sub: str, main: str, detect: str | None) -> None:
+    found = imported(f"""{{
+      record: {{enabled: true}},
+      go2rtc: {{streams: {{one: ["rtsp://a:b@10.0.0.9/main"], one_sub: "rtsp://a:b@10.0.0.9/sub"}}}},
+      cameras: {{lobby: {{ffmpeg: {{inputs: [
+        {{path: "{sub}", roles: [detect]}}, {{path: "{main}", roles: [record]}}]}}}}}}}}""")
+    assert site_of(found).cameras["lobby"].detect == detect
+    row = rows_of(found)["cameras.lobby.ffmpeg.inputs[0].path"]
+    assert row.status == (MAPPED if detect else NONE) and row.text
+    assert rows_of(found)["cameras.lobby.ffmpeg.inputs[1].path"].status != NONE
 
 
 def test_zones_masks_and_filters_are_fractions() -> None:

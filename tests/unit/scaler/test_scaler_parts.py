@@ -169,6 +169,7 @@ async def test_a_filtered_consumer_counts_arrivals_when_its_stream_answers_late(
         ("media.>", "stored.media.>", ["media.>"], ["stored.media.>"]),
         ("media.>", "stored.media.>", ["media.lobby", "media.yard.*"], ["stored.media.lobby", "stored.media.yard.*"]),
         ("media.>", "stored.media.>", ["other.>"], []),
+        (">", "stored.>", ["media.>"], ["stored.media.>"]),
         ("", "stored.>", ["media.lobby"], ["stored.media.lobby"]),
         ("media.*", "stored.{{wildcard(1)}}", [], []),
         ("media.*", "stored.*", ["media.lobby"], []),

@@ -31,6 +31,7 @@ ENTRIES = st.tuples(
     st.builds(
         Camera,
         url=st.sampled_from(["rtsp://10.0.0.7", "rtsp://10.0.0.7:554/a?channel=1", "rtsps://cam/x", "file:///a.mp4"]),
+        detect=st.sampled_from([None, "/sub", "/b?channel=1&subtype=1"]),
         enabled=st.booleans(),
         verify_tls=st.booleans(),
         priority=st.sampled_from([None, "high"]),
@@ -56,7 +57,9 @@ def state_of(
     shown, secrets = dict[str, Camera | SettingError](), dict[str, Credentials]()
     for id, (camera, secret) in sorted(entries.items()):
         if secret and "://" in secret:
-            camera = msgspec.structs.replace(camera, url=cameras.new_camera(secret)[0].url)
+            camera = msgspec.structs.replace(camera, url=cameras.new_camera(secret)[0].url, detect=None)
+        if camera.detect:
+            camera = cameras.new_camera(**msgspec.structs.asdict(camera))[0]
         has = None if camera.is_file else credentials.bound(secret, camera.url, not camera.verify_tls)
         stored, entry = cameras.apart(camera, has)
         shown[id] = cameras.joined(stored, entry)
@@ -116,6 +119,31 @@ def _result(found: Plan) -> dict[tuple[str, str], object]:
             entry = writes.get((names.CREDENTIALS, key))
             result[bucket, key] = cameras.joined(cameras.decode(value), credentials.decode(entry) if entry else None)
     return result
+
+
+TWO = {"two": (Camera(url="rtsp://10.0.0.7/a", detect="rtsp://10.0.0.7/b"), "me:p%40ss")}
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("{url: 'rtsp://10.0.0.7/a', detect: /b}", []),
+        ("{url: 'rtsp://10.0.0.7/a', detect: 'rtsp://10.0.0.7/b'}", []),
+        ("{url: 'rtsp://10.0.0.7/a', detect: '${SUB}'}", []),
+        ("{url: '${MAIN}', detect: /c}", ["~ camera two: detect rtsp://10.0.0.7/c (was rtsp://10.0.0.7/b)"]),
+        ("{url: 'rtsp://10.0.0.7/a'}", ["~ camera two: detect not set (was rtsp://10.0.0.7/b)"]),
+        (
+            "{url: 'rtsp://10.0.0.8/a', detect: /b}",
+            [
+                "~ camera two: url rtsp://10.0.0.8/a (was rtsp://10.0.0.7/a), detect rtsp://10.0.0.8/b (was "
+                "rtsp://10.0.0.7/b), password forgotten"
+            ],
+        ),
+    ],
+)
+def test_a_substream_is_declared_changed_and_removed(text: str, lines: list[str]) -> None:
+    found = planned(f"cameras: {{two: {text}}}", state_of(TWO, {}), {})
+    assert [str(change) for change in found.changes] == lines
 
 
 LOBBY = {"lobby": (Camera(url="rtsp://10.0.0.7/a", fps=2.0), "me:p%40ss")}

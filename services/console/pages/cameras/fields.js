@@ -35,6 +35,7 @@ export class Fields {
   #more(has) {
     return h("details", {}, h("summary", {}, texts.more),
       h("div", { class: "stack" }, h("p", { class: "small muted" }, texts.moreHint),
+        this.#text("detect", texts.detect, has.detect, texts.detectHint, { inputMode: "url", spellcheck: false }),
         h("div", { class: "grid" },
           this.#text("fps", texts.fps, has.fps, "", { type: "number", min: 0, step: "any" }),
           this.#text("min_score", texts.minScore, has.min_score, "", { type: "number", min: 0, max: 1, step: "any" }),

@@ -88,6 +88,8 @@ export const form = {
   enabled: "Enabled",
   more: "Analysis settings",
   moreHint: "Empty fields use the services' defaults.",
+  detect: "Substream",
+  detectHint: "A path at the same address, such as /stream2: it is analysed, and the address above is recorded.",
   fps: "Analysed frames per second",
   minScore: "Minimum detection score, 0 to 1",
   classes: "Labels to report, separated by commas",
