@@ -29,8 +29,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """secret: `user:password`, percent-encoded, or a whole URL that holds a password elsewhere; empty: none.
 
     origin: its scheme, host and port; empty if an earlier version wrote it for no address. path: the rest of the
-    camera's URL, including its query; empty in entries of earlier versions. detect_path: the same of its substream's URL.
-    unverified: whether all of it may go to a camera whose certificate is not checked.
+    camera's URL, including its query; empty in entries of earlier versions. detect_path: the same of its substream's
+    URL. unverified: whether all of it may go to a camera whose certificate is not checked.
     """
 
     secret: str
