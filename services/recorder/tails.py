@@ -38,8 +38,8 @@ _EVERY_S = 5.0
 class _Tail:
     """Of one subject. heads: in order. complete_after: no message is missing behind this sequence.
 
-    newest_seq: of any kind of message. stored_at, heard_at: when that one was stored, by the server's clock, and received, in monotonic seconds.
-    is_known: whether any message of the subject is known.
+    newest_seq: of any kind of message. stored_at, heard_at: when that one was stored, by the server's clock, and
+    received, in monotonic seconds. is_known: whether any message of the subject is known.
     """
 
     def __init__(self, complete_after: int, *, is_known: bool = True) -> None:
