@@ -27,8 +27,9 @@ from shared.runtime.errors import BadSegment, BusError
 SKEW = dt.timedelta(seconds=0.2)
 # The clocks of ingest and the server differ.
 SLACK = dt.timedelta(seconds=2)
-# Messages that are read for one instant: each has a second of video.
-MOST_STEPS = 8
+# Messages and bytes that are read to find one instant: segments that ingest delayed are stored after their neighbours.
+MOST_STEPS = 64
+MOST_BYTES = 32 * 2**20
 _POLL_S = 0.25
 # Ratios of width to height that differ less are equal: encoders pad pictures to whole blocks.
 _RATIO = 0.03
@@ -64,10 +65,10 @@ async def at(
         if found is None or found.segment.start > instant + SKEW:
             # It is not stored yet, or the server's clock is ahead.
             found = await _next(client, subject, since=instant - SLACK)
-        steps = 1
-        while found and found.end <= instant and steps < MOST_STEPS:
+        steps = size = 0
+        while found and found.end <= instant and steps < MOST_STEPS and size < MOST_BYTES:
             if after := await _next(client, subject, seq=found.seq + 1):
-                found, steps = after, steps + 1
+                found, steps, size = after, steps + 1, size + len(after.payload)
             elif time.monotonic() < until:
                 await asyncio.sleep(_POLL_S)
             else:

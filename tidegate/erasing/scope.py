@@ -21,7 +21,6 @@ from shared.contract.reading.bounds import Instant, Seconds
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadSegment, SettingError
 
-
 # The first token of subjects whose last token is the camera.
 _OF_CAMERAS = ("media", "main", "jobs", names.EVENT, names.PAST)
 

@@ -77,7 +77,9 @@ async def test_nothing_of_a_camera_is_left_in_any_store_or_file(plain: NatsServe
     assert await everything(plain_admin, OTHERS) == before
     assert found([plain.store], others) == set(others)
     erased = {name: one.number for name, one in outcome.results.items() if one.number}
-    assert erased[names.MEDIA] == 6 and erased[names.DLQ] == 3 and erased[names.EVENTS] == 21 and erased[names.ALERTS] == 6
+    assert (
+        erased[names.MEDIA] == 6 and erased[names.DLQ] == 3 and erased[names.EVENTS] == 21 and erased[names.ALERTS] == 6
+    )
 
 
 async def test_an_encrypted_store_is_empty_and_never_had_the_bytes(server: NatsServer, admin: Client) -> None:

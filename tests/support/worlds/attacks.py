@@ -164,7 +164,12 @@ def subjects() -> list[str]:
     for stream, consumer in consumers():
         found += [f"$JS.ACK.{stream}.{consumer}.1.1.1.1.0", f"$JS.FC.{stream}.x.y"]
         found += [f"{names.MAX_DELIVERIES}.{stream}.{consumer}"]
-    found += [*map(names.stored, names.streams_of("lobby")), "$SYS.REQ.ACCOUNT.TIDEGATE.JSZ", "$SYS.REQ.SERVER.PING", "evil.x"]
+    found += [
+        *map(names.stored, names.streams_of("lobby")),
+        "$SYS.REQ.ACCOUNT.TIDEGATE.JSZ",
+        "$SYS.REQ.SERVER.PING",
+        "evil.x",
+    ]
     return list(dict.fromkeys(s for s in found if s not in ("lobby", "_INBOX_admin.x")))
 
 
