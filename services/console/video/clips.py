@@ -88,9 +88,11 @@ class _Row(NamedTuple):
     def shown(self) -> dt.timedelta:
         return sum((one.end - one.segment.start for one in self.stored), dt.timedelta())
 
-    def shows_all_of(self, until: dt.datetime) -> bool:
-        """Whether it has no hole that matters, up to a time."""
-        if not self.stored or not self.is_whole or self.stored[-1].end < until - SLACK:
+    def shows_all_of(self, since: dt.datetime, until: dt.datetime) -> bool:
+        """Whether it has no hole that matters."""
+        if not self.stored or not self.is_whole:
+            return False
+        if self.stored[0].segment.start > since + SLACK or self.stored[-1].end < until - SLACK:
             return False
         return all(hole.until - hole.since <= SLACK for hole in holes(self.stored))
 
@@ -130,7 +132,7 @@ class Clips:
         if (first is None or first > since + SLACK) and (clip := await self._recorded(camera, since, until)):
             return clip
         row = await self._read(camera, since, until, main=True) if begins[0] else _Row()
-        if not row.shows_all_of(until):
+        if not row.shows_all_of(since, until):
             other = await self._read(camera, since, until, main=False)
             row = other if other.shown > row.shown + SLACK or not row.parts else row
         if not row.parts:

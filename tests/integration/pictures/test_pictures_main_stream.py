@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from nats.aio.client import Client
@@ -15,67 +13,98 @@ from shared.client import pictures
 from shared.contract import names
 from tests.support.video import footage
 from tests.support.video.video_world import (
-    dated,
+    at_the_times_of,
     main_path,
     main_pieces,
-    number,
+    main_source,
     path,
     pieces,
     pixels,
     publish,
-    source,
 )
-from tests.support.worlds.pictures_world import alert_of, alerted, all_handled, counts, keeping, letters, mask
+from tests.support.worlds.pictures_world import alert_of, alerted, all_handled, keeping, letters, mask
 from tidegate.local.server import NatsServer
 
-__all__ = ["main_path", "main_pieces", "path", "pieces", "source"]
+__all__ = ["main_path", "main_pieces", "main_source", "path", "pieces"]
 QUARTER = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5))
 
 
-def near(piece: Piece, pieces: list[Piece], offset_s: float) -> int:
-    """The number of a frame in the footage."""
-    return round(((piece.segment.start - pieces[0].segment.start).total_seconds() + offset_s) * 25)
+def nearest(shown: np.ndarray, source: list[np.ndarray], near: int) -> int:
+    """The number of the frame in a picture of its size. near: the frames repeat after 51."""
+    first = max(0, near - 20)
+    return first + int(np.argmin([np.abs(shown - frame).mean() for frame in source[first : near + 20]]))
+
+
+async def picture_of(client: Client, n: int) -> np.ndarray:
+    return pixels((await pictures.read(client, "cam", f"fence.a1.{n}")).jpeg)
 
 
 async def test_the_picture_is_the_same_frame_in_more_pixels(
-    server: NatsServer, admin: Client, pieces: list[Piece], main_pieces: list[Piece], source: list[np.ndarray]
+    server: NatsServer, admin: Client, pieces: list[Piece], main_pieces: list[Piece], main_source: list[np.ndarray]
 ) -> None:
-    """Its segment of the main stream is decoded from an earlier one, and is stored after the alert."""
+    """One is decoded from an earlier segment; another one's is stored after the alert."""
     seqs = await publish(admin, pieces)
-    last = len(main_pieces) - 1
-    await publish(admin, main_pieces[:-1], main=True)
+    newest = max(n for n, piece in enumerate(main_pieces) if not piece.dependent)
+    await publish(admin, main_pieces[:newest], main=True)
+    begin, late = pieces[0].segment.start, main_pieces[newest].segment.start
+    n = max(k for k, piece in enumerate(pieces) if piece.segment.start <= late)
+    offset_s = (late - pieces[n].segment.start).total_seconds() + 0.12
     async with keeping(server):
-        await alerted(admin, first := alert_of(pieces[3], seqs[3], offset_s=0.4))
+        await alerted(admin, alert_of(pieces[3], seqs[3], offset_s=0.4))
         await all_handled(admin)
-        start = main_pieces[last].segment.start
-        n = max(k for k, piece in enumerate(pieces) if piece.segment.start <= start)
-        offset = (start - pieces[n].segment.start).total_seconds()
-        await alerted(admin, second := alert_of(pieces[n], seqs[n], 2, offset_s=offset))
-        await publish_last(admin, main_pieces)
+        await alerted(admin, alert_of(pieces[n], seqs[n], 2, offset_s=offset_s))
+        await publish(admin, main_pieces[newest:], main=True)
         await all_handled(admin)
-    for alert, at in ((first, near(pieces[3], pieces, 0.4)), (second, near(pieces[n], pieces, offset))):
-        shown = pixels((await pictures.read(admin, "cam", alert.incident)).jpeg)
+    for k, piece, offset in ((1, pieces[3], 0.4), (2, pieces[n], offset_s)):
+        shown, near = await picture_of(admin, k), round(((piece.segment.start - begin).total_seconds() + offset) * 25)
         assert shown.shape[:2] == (480, 640)
-        assert abs(number(shown[::2, ::2], source, at) - at) <= 1
+        assert nearest(shown, main_source, near) == near
     assert await letters(admin) == []
 
 
-async def publish_last(admin: Client, main_pieces: list[Piece]) -> None:
-    """Publish the last segment of the main stream alone: the others of its GOP are stored."""
-    last = main_pieces[-1]
-    key = None
-    if last.dependent:
-        first = next(piece for piece in main_pieces if piece.segment.message_id == last.gop)
-        subject = names.main("cam")
-        for seq in range(1, (await admin.jetstream().stream_info(names.MEDIA)).state.last_seq + 1):
-            raw = await admin.jetstream().get_msg(names.MEDIA, seq)
-            if raw.subject == subject and (raw.headers or {})["Segment"] == str(first.segment.n):
-                key = seq
-    piece = last._replace(segment=msgspec.structs.replace(last.segment, key_seq=key), gop="", base="")
-    await publish_one(admin, piece)
+async def test_a_mask_hides_the_same_of_the_main_stream(
+    server: NatsServer, admin: Client, pieces: list[Piece], main_pieces: list[Piece]
+) -> None:
+    (seq,) = await publish(admin, pieces[:1])
+    await publish(admin, main_pieces, main=True)
+    await mask(admin, [QUARTER])
+    async with keeping(server):
+        await alerted(admin, alert_of(pieces[0], seq))
+        await all_handled(admin)
+    shown = await picture_of(admin, 1)
+    assert shown.shape[:2] == (480, 640)
+    assert shown[:240, :320].max() <= 24 and shown[248:, 328:].max() > 60
 
 
-async def publish_one(admin: Client, piece: Piece) -> None:
-    from shared.contract.segment import to_headers
-
-    await admin.jetstream().publish(names.main("cam"), piece.payload, headers=to_headers(piece.segment))
+@pytest.mark.parametrize("fault", ["expired", "damaged", "another shape", "elsewhere", "small enough"])
+async def test_the_substream_shows_it_otherwise(
+    server: NatsServer,
+    admin: Client,
+    pieces: list[Piece],
+    main_pieces: list[Piece],
+    fault: str,
+    tmp_path: Path,
+) -> None:
+    main, width = main_pieces, 1280
+    if fault == "damaged":
+        main = [piece._replace(payload=bytes(len(piece.payload))) for piece in main]
+    elif fault == "another shape":
+        main = at_the_times_of(pieces, footage.make(tmp_path / "w.mp4", size=(640, 360), frames=50))
+    elif fault == "elsewhere":
+        main = main[-2:]
+    elif fault == "small enough":
+        width = 320
+    begun = await publish(admin, main, main=True)
+    time = pieces[0].segment.start
+    if fault == "expired":
+        dependent = next(n for n, piece in enumerate(main) if piece.dependent)
+        time = main[dependent].segment.start
+        await admin.jetstream().purge_stream(names.MEDIA, seq=begun[dependent])
+    seqs = await publish(admin, pieces)
+    n = max(k for k, piece in enumerate(pieces) if piece.segment.start <= time)
+    async with keeping(server, pictures_width=width):
+        offset_s = (time - pieces[n].segment.start).total_seconds() + 0.1
+        await alerted(admin, alert_of(pieces[n], seqs[n], offset_s=offset_s))
+        await all_handled(admin)
+    assert (await picture_of(admin, 1)).shape[:2] == (240, 320)
+    assert await letters(admin) == []

@@ -84,6 +84,16 @@ def dated(path: Path, ago_s: float = 60.0) -> list[Piece]:
     ]
 
 
+def at_the_times_of(pieces: Sequence[Piece], path: Path) -> list[Piece]:
+    """Another stream's segments, by the same clock: of an epoch of its own."""
+    found = dated(path)
+    later = pieces[0].segment.start - found[0].segment.start
+    return [
+        piece._replace(segment=msgspec.structs.replace(piece.segment, start=piece.segment.start + later))
+        for piece in found
+    ]
+
+
 @pytest.fixture
 def pieces(path: Path) -> list[Piece]:
     found = dated(path)
@@ -93,19 +103,19 @@ def pieces(path: Path) -> list[Piece]:
 
 @pytest.fixture
 def main_pieces(main_path: Path, pieces: list[Piece]) -> list[Piece]:
-    """Its segments, with the times of `pieces`: another epoch, by the same clock."""
-    found = dated(main_path)
-    late = pieces[0].segment.start - found[0].segment.start
-    return [
-        piece._replace(segment=msgspec.structs.replace(piece.segment, start=piece.segment.start + late))
-        for piece in found
-    ]
+    return at_the_times_of(pieces, main_path)
 
 
 @pytest.fixture(scope="session")
 def source(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [f.to_ndarray(format="rgb24").astype(int) for f in container.decode(video=0)]
+
+
+@pytest.fixture(scope="session")
+def main_source(main_path: Path) -> list[np.ndarray]:
+    with av.open(str(main_path)) as container:
+        return [f.to_ndarray(format="rgb24").astype(np.int16) for f in container.decode(video=0)]
 
 
 def rounded(time: dt.datetime) -> dt.datetime:
