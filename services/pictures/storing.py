@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from services.pictures import frame
+from services.pictures.frame import CodedFrame
 from services.pictures.settings import PicturesSettings
 from shared import bus
 from shared.contract import names, pictures
@@ -17,7 +18,9 @@ from shared.contract.events import Incident
 from shared.contract.reading.missing import Unread
 from shared.contract.topology import PICTURE_BYTES
 from shared.recordings.policies import Policies
-from shared.runtime.errors import Expired
+from shared.recordings.policy import Mask
+from shared.runtime.errors import Expired, Refusal
+from shared.runtime.telemetry import logger
 from shared.video.decoding.decoders import Decoders
 
 Outcome = Literal["stored", "expired", "excluded", "unreadable"]
@@ -38,6 +41,7 @@ class Store:
         self._decoders = decoders
         self._policies = policies
         self._width = settings.pictures_width
+        self._log = logger("pictures")
 
     async def store(self, alert: Incident, heads: Mapping[str, str], age_s: float) -> Outcome:
         """Make and store the picture of an alert. heads: of its message. age_s: its age in EVENTS.
@@ -57,6 +61,35 @@ class Store:
                 raise Unread("its video is not in MEDIA yet, for the server that was asked") from e
             await self.explain(alert, heads, str(e))
             return "expired"
+        jpeg, time = await self._picture(alert, coded, masks)
+        await bus.publish(
+            self._client,
+            self._client.jetstream(),
+            _subject(alert),
+            jpeg,
+            pictures.headers(alert, heads, time, most_s=policy.incidents_days * _DAY_S),
+            patience_s=PATIENCE_S,
+            waits_for_room=False,
+        )
+        return "stored"
+
+    async def _picture(self, alert: Incident, coded: CodedFrame, masks: Sequence[Mask]) -> tuple[bytes, dt.datetime]:
+        """Return a frame as JPEG, and its time: of the main stream if that has more pixels, and can be decoded.
+
+        Raises as `store` does.
+        """
+        if larger := await frame.fetch_larger(self._client, alert, coded, self._width):
+            try:
+                return await self._decode(larger, masks)
+            except Refusal as e:
+                self._log.warning(
+                    "a picture is of the substream: the main stream's can't be decoded",
+                    camera=alert.camera,
+                    reason=str(e),
+                )
+        return await self._decode(coded, masks)
+
+    async def _decode(self, coded: CodedFrame, masks: Sequence[Mask]) -> tuple[bytes, dt.datetime]:
         answer = await self._decoders.picture(
             coded.payload,
             before=coded.before,
@@ -66,17 +99,7 @@ class Store:
             masks=masks,
             most_bytes=PICTURE_BYTES,
         )
-        time = coded.segment.start + dt.timedelta(seconds=answer.offset)
-        await bus.publish(
-            self._client,
-            self._client.jetstream(),
-            _subject(alert),
-            answer.jpeg,
-            pictures.headers(alert, heads, time, most_s=policy.incidents_days * _DAY_S),
-            patience_s=PATIENCE_S,
-            waits_for_room=False,
-        )
-        return "stored"
+        return answer.jpeg, coded.segment.start + dt.timedelta(seconds=answer.offset)
 
     async def explain(self, alert: Incident, heads: Mapping[str, str], reason: str) -> None:
         """Store why there is no picture, unless there is one. Raises nats.errors.Error or TimeoutError."""

@@ -27,7 +27,7 @@ from shared.contract import names
 from shared.contract.reading.missing import Unread
 from shared.recordings import queries
 from shared.recordings.files import VideoFile, build_files
-from shared.recordings.ledger import open_hour
+from shared.recordings.ledger import Ledger, open_hour
 from shared.recordings.library import Library
 from shared.recordings.playing import groups_between
 from shared.recordings.policy import EffectivePolicy, Mask
@@ -43,6 +43,7 @@ from shared.recordings.queries import (
 from shared.recordings.records import HOUR, Hole, HourTotals, Recorded, Unreadable
 from shared.recordings.retention import Aged, expires_at
 from shared.recordings.store import Missing, StoreUnavailable
+from shared.recordings.streams import select_streams
 from shared.recordings.windows import Head, next_window
 from shared.runtime.errors import BadSegment, BusError, Refusal
 from shared.video import fmp4
@@ -114,20 +115,21 @@ class Answers:
             ledger = await self._ledgers.fresh(camera)
             rows, holes = await self._library.between(camera, since, until, open_hour(camera, ledger))
             if (ledger.last is None or until > ledger.last.end) and not self._masks(camera):
-                rows += await self._live_files(camera, ledger.position, since, until)
+                rows += await self._live_files(camera, ledger, since, until)
         except (StoreUnavailable, Unreadable, Unread, BusError) as e:
             raise Refusal(503, str(e)) from e
         return rows, holes
 
     # ---- what is not recorded yet
 
-    async def _live_files(self, camera: str, position: int, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
+    async def _live_files(self, camera: str, ledger: Ledger, since: dt.datetime, until: dt.datetime) -> list[Recorded]:
         """Return the files that its segments would make now. Raises nats.errors.Error or TimeoutError."""
         found: list[Recorded] = []
         async with Log(self._client, names.MEDIA) as log:
-            heads = self._tails.since(camera, position)
+            heads = self._tails.since(camera, ledger.position)
             if heads is None:
-                heads = await self._tails.learn(log, camera, position)
+                heads = await self._tails.learn(log, camera, ledger.position)
+            heads = select_streams(heads, ledger.last, ended=False)
             while part := next_window(heads, ended=True):
                 row, heads = heads[part.passed : part.passed + part.taken], heads[part.passed + part.taken :]
                 if row and row[0].segment.start < until and row[-1].end > since:
@@ -159,12 +161,11 @@ class Answers:
             raise Missing(f"{key} is no recording")
         camera, first, last = match[1], int(match[2]), int(match[3])
         async with Log(self._client, names.MEDIA) as log:
-            heads: list[Head] = []
-            seq = first
-            while seq <= last and (part := await log.read(names.media(camera), seq)):
-                heads += [head for stored in part if stored.seq <= last and (head := head_of(stored))]
-                seq = part[-1].seq + 1
-            built = await self._video_files(log, camera, heads) if heads else []
+            built: list[VideoFile] = []
+            for subject in names.streams_of(camera):
+                heads = await _heads_between(log, subject, first, last)
+                if heads and heads[0].seq == first:
+                    built = await self._video_files(log, camera, heads)
         found = [one for one in built if one.record.key == key]
         if not found:
             raise Missing(f"{key} is recorded by now, or no longer kept: ask for the range again")
@@ -260,6 +261,14 @@ class Answers:
             if row.start >= since
         ]
         return msgspec.structs.replace(total, files=files, holes=holes)
+
+
+async def _heads_between(log: Log, subject: str, first: int, last: int) -> list[Head]:
+    heads: list[Head] = []
+    while first <= last and (part := await log.read(subject, first)):
+        heads += [head for stored in part if stored.seq <= last and (head := head_of(stored))]
+        first = part[-1].seq + 1
+    return heads
 
 
 T = TypeVar("T", bound=msgspec.Struct)

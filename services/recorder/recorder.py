@@ -126,8 +126,8 @@ class Recorder:
         self._tails.forget_old(camera)
 
     async def _search(self) -> None:
-        info = await self._client.jetstream().stream_info(names.MEDIA, subjects_filter=names.media(">"))
-        self._tails.meet(subject.removeprefix(names.media("")) for subject in info.state.subjects or {})
+        info = await self._client.jetstream().stream_info(names.MEDIA, subjects_filter=">")
+        self._tails.meet(info.state.subjects or {})
 
     async def _work(self, stop: asyncio.Event, masked: bool) -> None:
         async with Log(self._client, names.MEDIA) as log:

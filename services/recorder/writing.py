@@ -15,7 +15,10 @@ import datetime as dt
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
+import msgspec
 from nats.aio.client import Client
 
 from services.recorder import metrics
@@ -30,6 +33,7 @@ from shared.recordings.ledger import Last, Ledger, advance, hole_before
 from shared.recordings.library import Library
 from shared.recordings.policy import Mask
 from shared.recordings.records import Cause, Hole
+from shared.recordings.streams import select_streams
 from shared.recordings.windows import HOLE, LENGTH, Head, Window, next_window
 
 # The longest wait between checks whether a file is complete.
@@ -90,7 +94,10 @@ class Writer:
             await self._commit(camera, ledger, heads, [], cause="damaged")
 
     async def _window(self, log: Log, camera: str, ledger: Ledger) -> tuple[Window | None, list[Head]]:
-        """Return the next file's window and its segments; None if that is undecided, and all segments."""
+        """Return the next file's window and its segments; None if that is undecided, and all segments.
+
+        They are of the main stream, or of the substream while that is away.
+        """
         position = ledger.position
         if 0 < self._tails.newest(camera) < position - 1:
             # Another process has recorded further than we know; or MEDIA was recreated, and counts from the start.
@@ -99,9 +106,20 @@ class Writer:
         heads = self._tails.since(camera, position)
         if heads is None:
             heads = await self._tails.learn(log, camera, position)
-        heads = [head for head in heads if not _is_known(ledger.last, head)]
-        found = next_window(heads, ended=self._tails.silent_s(camera) >= self._idle_s)
+        new = [head for head in heads if not _is_known(ledger.last, head)]
+        ended = self._tails.silent_s(camera) >= self._idle_s
+        heads = select_streams(new, ledger.last, ended=ended)
+        if new and not heads and ended:
+            await self._leave_out(camera, ledger, new[-1].seq)
+        found = next_window(heads, ended=ended)
         return found, heads[: found.passed + found.taken] if found else heads
+
+    async def _leave_out(self, camera: str, ledger: Ledger, seq: int) -> None:
+        """Advance behind the end of a substream whose time the main stream showed: it would wait for ever."""
+        if ledger.last:
+            ledger = msgspec.structs.replace(ledger, last=msgspec.structs.replace(ledger.last, seq=seq))
+            await self._ledgers.store(camera, ledger)
+            self._tails.forget(camera, ledger.position)
 
     async def _commit(
         self,
@@ -190,13 +208,18 @@ def _until_full_s(heads: Sequence[Head]) -> float:
 
 
 async def read_segments(log: Log, heads: Sequence[Head]) -> list[SegmentWithVideo]:
-    """Return the segments that MEDIA still has, with their video. Raises nats.errors.Error or TimeoutError."""
+    """Return the segments that MEDIA still has, with their video. Raises nats.errors.Error or TimeoutError.
+
+    heads: in order. Those of the main stream follow those of the substream, or precede them.
+    """
     read: list[SegmentWithVideo] = []
-    seq, last = heads[0].seq, heads[-1].seq
-    wanted = {head.seq for head in heads}
-    while seq <= last and (part := await log.read(names.media(heads[0].segment.camera), seq)):
-        for stored in part:
-            if stored.seq in wanted and (head := head_of(stored)):
-                read.append(SegmentWithVideo(head, stored.data))
-        seq = part[-1].seq + 1
+    for main, run in groupby(heads, key=attrgetter("main")):
+        wanted = {head.seq: head for head in run}
+        seq, last = min(wanted), max(wanted)
+        subject = names.streams_of(wanted[seq].segment.camera)[main]
+        while seq <= last and (part := await log.read(subject, seq)):
+            for stored in part:
+                if stored.seq in wanted and (head := head_of(stored)):
+                    read.append(SegmentWithVideo(head, stored.data))
+            seq = part[-1].seq + 1
     return read

@@ -7,6 +7,7 @@ words name. Each is widened until it has the requested number of moments. Then t
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from nats.js.errors import NotFoundError
 from nats.micro.service import Service
 
 from services.search import clip, metrics
+from services.search.clip import StoredSegment
 from services.search.index import Index
 from services.search.moments import fuse, merge
 from services.search.rows import Hit, Where
@@ -29,10 +31,12 @@ from shared.bus import requests
 from shared.bus.requests import NobodyAnswers
 from shared.contract import names, segment
 from shared.contract.questions.search import MAX_VOCABULARY, BadQuery, ClipQuery, Found, Moment, Query, Unanswerable
+from shared.contract.segment import Segment
 from shared.models import vectors
 from shared.models.vectors import Encoded, TextQuery, Vectors
 from shared.runtime.errors import BadSegment, Refusal
 from shared.runtime.telemetry import logger
+from shared.video import main_stream
 from shared.video.segments import SegmentDecoder
 
 T = TypeVar("T")
@@ -275,6 +279,8 @@ class Answers:
             if head.camera != moment.camera:
                 # MEDIA was recreated and counts from the start: this is another segment.
                 return None
+            if larger := await self._larger_picture(moment, head):
+                return larger
             offset = moment.time.timestamp() - head.start.timestamp()
             draw = partial(clip.picture, box=moment.box)
             return await self._segments.decode(head, raw.data or b"", draw, at=[offset], within=clip.WITHIN)
@@ -282,11 +288,45 @@ class Answers:
             self._log.debug("no picture", seq=moment.seq, error=repr(e))
             return None
 
+    async def _larger_picture(self, moment: Moment, head: Segment) -> bytes | None:
+        """Return the picture from the main stream; None if there is none, or if `head` has enough pixels.
+
+        Raises nats.errors.Error or TimeoutError.
+        """
+        if head.width >= clip.WITHIN[0]:
+            return None
+        found = await main_stream.at(self._client, moment.camera, moment.time, in_place_of=head)
+        if found is None:
+            return None
+        draw, at = partial(clip.picture, box=moment.box), [found.offset(moment.time)]
+        try:
+            return await self._segments.decode(found.segment, found.payload, draw, main=True, at=at, within=clip.WITHIN)
+        except BadSegment as e:
+            self._log.debug("no picture of the main stream", seq=found.seq, error=repr(e))
+            return None
+
+    async def _collect(self, query: ClipQuery, most: int) -> list[StoredSegment]:
+        """Return the segments of a clip: of the main stream if that has all that the substream has. Raises as `collect`
+        does.
+        """
+        wanted = query.start, query.end
+        stored = await clip.collect(self._js, query.camera, query.seq, *wanted, max_bytes=most)
+        around = next(one for one in stored if one.seq == query.seq).segment
+        instant = around.start + dt.timedelta(seconds=around.duration / 2)
+        try:
+            if found := await main_stream.at(self._client, query.camera, instant, in_place_of=around):
+                larger = await clip.collect(self._js, query.camera, found.seq, *wanted, max_bytes=most)
+                if clip.covers_as_much(larger, stored, *wanted):
+                    return larger
+        except Unanswerable as e:
+            self._log.debug("no clip of the main stream", camera=query.camera, reason=str(e))
+        return stored
+
     async def _answer_clip(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
         query = _read(payload, ClipQuery)
         most = self._client.max_payload - _ROOM
         try:
-            stored = await clip.collect(self._js, query.camera, query.seq, query.start, query.end, max_bytes=most)
+            stored = await self._collect(query, most)
             joined = await self._in_thread(lambda: clip.join(stored))
         except (BadSegment, TimeoutError, nats.errors.Error) as e:
             raise Unanswerable(f"the clip can't be made: {e!r}") from e

@@ -75,23 +75,23 @@ async def collect(
 ) -> list[StoredSegment]:
     """Return the consecutive segments of `camera` that cover [start, end] around `seq`, from a keyframe on.
 
-    All are of one epoch, and a missing segment ends the stretch on its side. `join` makes at most `max_bytes` of them:
-    if all would be more, those nearest to `seq` stay. Replays are skipped, and so are segments that another ingest
-    published in between.
+    All are of the stream that has `seq`, and of one epoch, and a missing segment ends the stretch on its side. `join`
+    makes at most `max_bytes` of them: if all would be more, those nearest to `seq` stay. Replays are skipped, and so
+    are segments that another ingest published in between.
     Raises Unanswerable if the video at `seq` is gone, or alone is over `max_bytes`; nats.errors.Error or TimeoutError
     if the server does not answer.
     """
     expired = Unanswerable(f"the video of {rfc3339(start)} from camera {camera} is no longer kept in MEDIA")
-    around = await _get(js, camera, seq)
-    if around is None or around.seq != seq:
+    subject, around = await _exactly(js, camera, seq)
+    if around is None:
         raise expired
     if around.replay and _starts_gop(around):
         return nearest([around], 0, max_bytes)
     start, end = start + _ROUNDING, end - _ROUNDING
     run: list[StoredSegment] = []
-    reading = await _before(js, around, start, max_bytes)
+    reading = await _before(js, subject, around, start, max_bytes)
     after = 0
-    while after <= max_bytes and (found := await _next(js, camera, reading)) is not None:
+    while after <= max_bytes and (found := await _next(js, subject, reading)) is not None:
         reading = found.seq + 1
         segment = found.segment
         late = found.seq > seq
@@ -112,6 +112,14 @@ async def collect(
     if index is None or not any(_starts_gop(s) for s in run[: index + 1]):
         raise expired
     return nearest(run, index, max_bytes)
+
+
+def covers_as_much(
+    one: Sequence[StoredSegment], other: Sequence[StoredSegment], start: dt.datetime, end: dt.datetime
+) -> bool:
+    """Whether a stretch shows as much of [start, end] as another one, within a second at each end."""
+    since, until = max(start, other[0].segment.start), min(end, other[-1].end)
+    return one[0].segment.start <= since + _SECOND and one[-1].end >= until - _SECOND
 
 
 def nearest(run: Sequence[StoredSegment], index: int, max_bytes: int) -> list[StoredSegment]:
@@ -181,11 +189,21 @@ def picture(decoded: media.Decoded, box: Box | None = None) -> bytes:
 # ---- reading MEDIA
 
 
-async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
-    """Return the camera's first segment at or after `seq`, skipping other messages."""
+async def _exactly(js: JetStreamContext, camera: str, seq: int) -> tuple[str, StoredSegment | None]:
+    """Return the segment at `seq` with its subject; None if it is none of the camera's streams."""
+    subject = ""
+    for subject in names.streams_of(camera):
+        found = await _get(js, subject, seq)
+        if found is not None and found.seq == seq:
+            return subject, found
+    return subject, None
+
+
+async def _get(js: JetStreamContext, subject: str, seq: int) -> StoredSegment | None:
+    """Return the first segment of a subject at or after `seq`, skipping other messages."""
     while True:
         try:
-            raw = await js.get_msg(names.MEDIA, seq, names.media(camera), direct=True, next=True)
+            raw = await js.get_msg(names.MEDIA, seq, subject, direct=True, next=True)
         except NotFoundError:
             return None
         seq = raw.seq or seq
@@ -196,20 +214,20 @@ async def _get(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | N
             seq += 1
 
 
-async def _next(js: JetStreamContext, camera: str, seq: int) -> StoredSegment | None:
-    """Return the camera's first segment at or after `seq` that is not a replay."""
-    while (found := await _get(js, camera, seq)) is not None and found.replay:
+async def _next(js: JetStreamContext, subject: str, seq: int) -> StoredSegment | None:
+    """Return the first segment of a subject at or after `seq` that is not a replay."""
+    while (found := await _get(js, subject, seq)) is not None and found.replay:
         seq = found.seq + 1
     return found
 
 
-async def _before(js: JetStreamContext, around: StoredSegment, start: dt.datetime, max_bytes: int) -> int:
+async def _before(js: JetStreamContext, subject: str, around: StoredSegment, start: dt.datetime, max_bytes: int) -> int:
     """Return the sequence to read from: a keyframe at or before `start`, or as far back as `max_bytes` can reach.
 
     A stream can't return the previous message of a subject, so the search steps back in doubling steps: it reads a few
     segments, and at most twice as far back as needed.
     """
-    camera, epoch = around.segment.camera, around.segment.epoch
+    epoch = around.segment.epoch
     found, at, step, smallest = around, around.seq, 1, len(around.payload)
     while (
         at > 1
@@ -219,7 +237,7 @@ async def _before(js: JetStreamContext, around: StoredSegment, start: dt.datetim
         and (around.segment.n - found.segment.n) * smallest <= max_bytes
     ):
         at, step = max(1, around.seq - step), 2 * step
-        found = await _next(js, camera, at) or around
+        found = await _next(js, subject, at) or around
         smallest = min(smallest, len(found.payload))
     if found.segment.epoch == epoch and not found.segment.starts_gop and found.segment.key_seq is not None:
         return min(found.segment.key_seq, found.seq)

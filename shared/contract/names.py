@@ -146,6 +146,11 @@ def main(camera: str) -> str:
     return f"main.{camera}"
 
 
+def streams_of(camera: str) -> tuple[str, str]:
+    """Return the subjects of a camera's video in MEDIA: what is analysed, and its main stream if that is another."""
+    return media(camera), main(camera)
+
+
 def removed(camera: str) -> str:
     """Return the key in `cameras` of a removed camera's settings: no camera's id has a dot."""
     return f"removed.{camera}"

@@ -112,7 +112,7 @@ def from_headers(headers: Mapping[str, str] | None) -> Segment:
 def from_message(subject: str, headers: Mapping[str, str] | None) -> Segment:
     """Read the headers of a message of MEDIA, whose subject must name the same camera. Raises BadSegment."""
     segment = from_headers(headers)
-    if subject not in (names.media(segment.camera), names.main(segment.camera)):
+    if subject not in names.streams_of(segment.camera):
         raise BadSegment(f"header Camera says {segment.camera!r}, its subject is {subject!r}")
     return segment
 

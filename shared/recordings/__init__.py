@@ -7,6 +7,7 @@
 | `policies` | each camera's policy, from the bucket `recordings` |
 | `windows` | the segments of a camera's next file |
 | `ledger` | a camera's recording position, changed in one step |
+| `streams` | which of a camera's two streams is recorded at each time |
 | `files` | segments joined into files |
 | `cutting`, `playing`, `thinning` | a file as its segments, as one video, or reduced to its keyframes |
 | `marks`, `retention` | the times whose files stay; the files to remove |

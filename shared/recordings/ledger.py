@@ -26,20 +26,24 @@ from shared.recordings.windows import HOLE, Head
 MOST_BYTES = 64 * 1024
 
 
-class Last(msgspec.Struct, frozen=True, kw_only=True):
-    """The last processed segment of a camera: seq in MEDIA, its epoch and number there, and its end."""
+class Last(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The last processed segment of a camera: seq in MEDIA, its epoch and number there, and its end.
+
+    main: whether it is of the main stream of a camera with a substream.
+    """
 
     seq: Count
     epoch: Token
     n: Count
     end: Time
+    main: bool = False
 
     def __post_init__(self) -> None:
         check_times(self.end)
 
     @classmethod
     def of(cls, head: Head) -> Last:
-        return cls(seq=head.seq, epoch=head.segment.epoch, n=head.segment.n, end=head.end)
+        return cls(seq=head.seq, epoch=head.segment.epoch, n=head.segment.n, end=head.end, main=head.main)
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,7 +84,7 @@ def advance(camera: str, ledger: Ledger, files: Sequence[Recorded], holes: Seque
     if taken < len(files):
         # Invariant: the position passes only segments that this step covers.
         end = files[taken - 1]
-        last = Last(seq=end.last_seq, epoch=end.epoch, n=end.last_n, end=end.end)
+        last = Last(seq=end.last_seq, epoch=end.epoch, n=end.last_n, end=end.end, main=last.main)
         holes = [hole for hole in holes if hole.until <= files[taken].start]
     closed = None
     if hour != ledger.hour or len(encode(ledger)) > MOST_BYTES:
@@ -111,6 +115,9 @@ def hole_before(last: Last | None, head: Head, *, expired: bool, off: bool = Fal
         return None
     same = head.segment.epoch == last.epoch
     missing = max(0, head.segment.n - last.n - 1) if same else head.segment.n
+    if head.main != last.main:
+        # Its earlier segments were left out, as the other stream showed their time.
+        missing = 0
     if not missing and head.segment.start - last.end <= HOLE:
         return None
     is_expired = expired and (missing or not same)

@@ -23,11 +23,12 @@ HOLE = dt.timedelta(seconds=2)
 
 
 class Head(NamedTuple):
-    """A segment in MEDIA, without its video."""
+    """A segment in MEDIA, without its video. main: whether it is of the main stream of a camera with a substream."""
 
     seq: int
     segment: Segment
     size: int
+    main: bool = False
 
     @property
     def end(self) -> dt.datetime:

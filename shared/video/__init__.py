@@ -12,6 +12,7 @@
 | `hardware` | decodes on a device, and in software what it can't decode |
 | `costly` | quarantines cameras whose video costs too much |
 | `gop` | fetches the segments before one that was cut inside its GOP |
+| `main_stream` | finds the segment of a camera's main stream that shows an instant |
 | `segments` | decodes segments of MEDIA in threads, with their predecessors, within the budget |
 | `timestamps` | makes decode times that the muxer accepts |
 | `covering` | finds the pixels that masks cover |

@@ -36,16 +36,17 @@ async def earlier(js: JetStreamContext, segment: Segment, budget: Budget | None 
     pixels = segment.width * segment.height
     parts: list[bytes] = []
     seq = segment.key_seq
+    subject: str | None = None  # of the GOP's start: a camera may have two streams
     expected: int | None = None  # the counter of the next part
     for _ in range(MAX_READS):
         try:
-            raw = await js.get_msg(names.MEDIA, seq, names.media(segment.camera), direct=True, next=True)
+            raw = await js.get_msg(names.MEDIA, seq, subject, direct=True, next=subject is not None)
         except NotFoundError:
             await check_readable(js, names.MEDIA, names.media(">"))  # the segment itself is in it
             break
-        if raw.seq is None or (not parts and raw.seq != segment.key_seq):
+        if raw.seq is None or raw.subject not in names.streams_of(segment.camera):
             break
-        seq = raw.seq + 1
+        seq, subject = raw.seq + 1, raw.subject
         part = _read(raw.headers)
         if expected is None and (part is None or part.epoch != segment.epoch or not part.starts_gop):
             raise BadSegment(f"sequence {segment.key_seq} of MEDIA, its Key-Seq, does not start its GOP")

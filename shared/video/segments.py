@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from nats.js import JetStreamContext
 from prometheus_client import Counter, Gauge
 
+from shared.contract import names
 from shared.contract.segment import Segment
 from shared.runtime import progress
 from shared.runtime.errors import OverBudget
@@ -74,14 +75,18 @@ class SegmentDecoder:
         self._logged: set[tuple[str, str]] = set()
         self._log = logger(service)
 
-    async def decode(self, head: Segment, payload: bytes, use: Callable[[Decoded], T], **wanted: Any) -> T:
+    async def decode(
+        self, head: Segment, payload: bytes, use: Callable[[Decoded], T], *, main: bool = False, **wanted: Any
+    ) -> T:
         """Return the result of `use` on a segment's pictures, in the same thread. wanted: arguments of `decode.decode`.
 
+        main: whether it is of the main stream of a camera with a substream: its cost does not quarantine that.
         Raises BadSegment, OverBudget if it or its camera costs too much, and nats.errors.Error or TimeoutError if the
         server does not answer.
         """
         assert self._js, "without a server all is decoded alone"
-        return await self._bounded(head.camera, gop.earlier(self._js, head, self._budget), payload, use, wanted)
+        stream = names.main(head.camera) if main else head.camera
+        return await self._bounded(stream, gop.earlier(self._js, head, self._budget), payload, use, wanted)
 
     async def decode_alone(
         self, camera: str, payload: bytes, use: Callable[[Decoded], T], before: Sequence[bytes] = (), **wanted: Any

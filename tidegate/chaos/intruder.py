@@ -27,6 +27,7 @@ REFUSED = ':viewer"'
 # Evidence of success is in streams; a bucket is one.
 _PLACES = {
     names.media(FORGED): names.MEDIA,
+    names.main(FORGED): names.MEDIA,
     names.event("detections", FORGED): names.EVENTS,
     names.event("alerts", FORGED): names.EVENTS,
     names.job("verify", FORGED): names.VLM,

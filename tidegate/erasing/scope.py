@@ -21,6 +21,9 @@ from shared.contract.reading.bounds import Instant, Seconds
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import BadSegment, SettingError
 
+# The first token of subjects whose last token is the camera.
+_OF_CAMERAS = ("media", "main", "jobs", names.EVENT, names.PAST)
+
 
 class Span(NamedTuple):
     """The time that a message is about, both ends included."""
@@ -71,7 +74,7 @@ def camera_of(subject: str) -> str:
     tokens = subject.split(".")
     if tokens[0] == names.PICTURE:
         return tokens[2] if len(tokens) == 4 else ""
-    return tokens[-1] if tokens[0] in ("media", "jobs", names.EVENT, names.PAST) and len(tokens) > 1 else ""
+    return tokens[-1] if tokens[0] in _OF_CAMERAS and len(tokens) > 1 else ""
 
 
 class _Timed(msgspec.Struct):
@@ -88,7 +91,7 @@ def span_of(stored: Stored) -> Span:
 
     A message that names no time is about the moment when it was stored.
     """
-    if stored.subject.startswith(names.media("")):
+    if stored.subject.startswith(names.streams_of("")):
         try:
             head = segment.from_headers(stored.headers)
             return Span(head.start, head.start + dt.timedelta(seconds=head.duration))

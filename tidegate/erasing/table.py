@@ -35,7 +35,9 @@ _EXPIRES = "it names the camera, and has nothing that it filmed"
 
 # In the order of their erasure: first what others are made of.
 STREAMS: Mapping[str, Store] = {
-    names.MEDIA: Store("video segments", "messages", (names.media("{camera}"),), limit="MEDIA_MAX_BYTES"),
+    names.MEDIA: Store(
+        "video segments, of both its streams", "messages", names.streams_of("{camera}"), limit="MEDIA_MAX_BYTES"
+    ),
     names.VLM: Store("jobs: verifications of alerts", "messages", (names.job("*", "{camera}"),)),
     names.ASKS: Store("jobs: questions and summaries", "messages", (names.job("*", "{camera}"),)),
     names.CAPTIONS: Store("jobs: captions", "messages", (names.job("*", "{camera}"),)),

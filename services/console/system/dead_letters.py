@@ -22,7 +22,7 @@ from shared.runtime.redact import redact
 # Bytes of a text payload that are shown.
 MOST_TEXT = 64 * 1024
 # The last token of these subjects is the camera.
-_OF_CAMERAS = ("media.", "events.", "jobs.")
+_OF_CAMERAS = (*names.streams_of(""), "events.", "jobs.")
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ def camera_of(dead_letter: DeadLetter) -> str | None:
 
 def is_video(dead_letter: DeadLetter) -> bool:
     """Whether it is a segment. Pure."""
-    return dead_letter.subject.startswith("media.")
+    return dead_letter.subject.startswith(names.streams_of(""))
 
 
 def frames_of(dead_letter: DeadLetter) -> int:

@@ -6,6 +6,8 @@
 
 Its segments are read once for the times and sizes of their frames, and again as they are sent. The result of the first
 read is cached, because a player requests many ranges of the same clip.
+
+A camera with a substream has clips of its main stream, unless the substream shows more of the period.
 """
 
 from __future__ import annotations
@@ -74,6 +76,27 @@ class Clip(NamedTuple):
                 yield piece[begin:until]
 
 
+class _Row(NamedTuple):
+    """Segments of one stream, without their payloads. size: bytes that were read. is_whole: none of them is missing."""
+
+    stored: Sequence[StoredSegment] = ()
+    parts: Sequence[Part] = ()
+    size: int = 0
+    is_whole: bool = True
+
+    @property
+    def shown(self) -> dt.timedelta:
+        return sum((one.end - one.segment.start for one in self.stored), dt.timedelta())
+
+    def shows_all_of(self, since: dt.datetime, until: dt.datetime) -> bool:
+        """Whether it has no hole that matters."""
+        if not self.stored or not self.is_whole:
+            return False
+        if self.stored[0].segment.start > since + SLACK or self.stored[-1].end < until - SLACK:
+            return False
+        return all(hole.until - hole.since <= SLACK for hole in holes(self.stored))
+
+
 class Clips:
     """See the module. client: needs the right of direct get on MEDIA. most_mb: the limit of a clip, in MB."""
 
@@ -103,17 +126,38 @@ class Clips:
         return clip
 
     async def _assemble(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
+        """Return the clip from recordings if MEDIA has not its beginning, else of the stream that shows more."""
+        begins = [await self._begin(camera, since, until, main) for main in (True, False)]
+        first = min((begin for begin in begins if begin), default=None)
+        if (first is None or first > since + SLACK) and (clip := await self._recorded(camera, since, until)):
+            return clip
+        row = await self._read(camera, since, until, main=True) if begins[0] else _Row()
+        if not row.shows_all_of(since, until):
+            other = await self._read(camera, since, until, main=False)
+            row = other if other.shown > row.shown + SLACK or not row.parts else row
+        if not row.parts:
+            if row.size > self._most:
+                raise Refusal(413, f"one segment is over {self._most // MB} MB, the limit of CONSOLE_CLIP_MAX_MB")
+            if clip := await self._recorded(camera, since, until):
+                return clip
+            raise none_between(camera, since, until)
+        joined = await asyncio.to_thread(fmp4.join, row.parts)
+        return self._clip(camera, row.stored, joined, row.is_whole)
+
+    async def _begin(self, camera: str, since: dt.datetime, until: dt.datetime, main: bool) -> dt.datetime | None:
+        """Return when the first segment of a stream in a period starts."""
+        async with aclosing(walk(self._client, camera, since, until, main=main)) as walking:
+            async for one in walking:
+                return one.segment.start
+        return None
+
+    async def _read(self, camera: str, since: dt.datetime, until: dt.datetime, *, main: bool) -> _Row:
+        """Return the segments of a period, up to the limit, and without those that can't be decoded."""
         stored: list[StoredSegment] = []
         parts: list[Part] = []
         size, is_whole, is_broken = 0, True, False
-        async with aclosing(walk(self._client, camera, since, until)) as walking:
+        async with aclosing(walk(self._client, camera, since, until, main=main)) as walking:
             async for one in walking:
-                if (
-                    not parts
-                    and one.segment.start > since + SLACK
-                    and (clip := await self._recorded(camera, since, until))
-                ):
-                    return clip
                 is_broken = is_broken and not one.segment.starts_gop
                 try:
                     video = None if is_broken else fmp4.read(one.payload)
@@ -127,16 +171,9 @@ class Clips:
                     break
                 parts.append(Part(video, one.segment.start, one.segment.duration))
                 stored.append(one._replace(payload=b""))
-        if not parts:
-            if size > self._most:
-                raise Refusal(413, f"one segment is over {self._most // MB} MB, the limit of CONSOLE_CLIP_MAX_MB")
-            if clip := await self._recorded(camera, since, until):
-                return clip
-            raise none_between(camera, since, until)
-        joined = await asyncio.to_thread(fmp4.join, parts)
-        return self._clip(camera, stored, joined, is_whole)
+        return _Row(stored, parts, size, is_whole)
 
-    def _clip(self, camera: str, stored: list[StoredSegment], joined: Joined, is_whole: bool) -> Clip:
+    def _clip(self, camera: str, stored: Sequence[StoredSegment], joined: Joined, is_whole: bool) -> Clip:
         seqs = tuple(one.seq for one in stored)
 
         async def payload(part: int) -> bytes:

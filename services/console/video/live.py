@@ -127,7 +127,7 @@ class Feed:
         try:
             await self._client.flush()
             found = await last(self._client, self._camera)
-            await self._take(_Notice(*found))
+            await self._take(_Notice(found.seq, found.segment, found.payload))
         except (*_AWAY, NoVideo):
             return
 

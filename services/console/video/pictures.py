@@ -1,5 +1,7 @@
 """A frame of a camera as JPEG: its newest keyframe, or the one at a time.
 
+A camera with a substream is decoded from its main stream if the picture may have more pixels than the substream.
+
 Frames never change, so 16 MB of them are cached. Requests for a picture in flight wait for that one.
 """
 
@@ -14,12 +16,13 @@ from typing import NamedTuple
 from nats.aio.client import Client
 
 from services.console.video import reading, recorder_video
-from services.console.video.reading import NoVideo
+from services.console.video.reading import NoVideo, StoredFrame
 from services.console.video.recorder_video import Coded
 from shared.client import pictures as stored
 from shared.contract.events import Box
 from shared.runtime.errors import Refusal
 from shared.runtime.tasks import end
+from shared.runtime.telemetry import logger
 from shared.video.decoding.decoders import Decoders
 from shared.video.decoding.work import LARGEST, SMALLEST
 
@@ -100,7 +103,15 @@ class Pictures:
         return picture
 
     async def _make(self, request: _Request) -> Picture:
-        source = await self._source(request)
+        larger, source = await self._sources(request)
+        if larger:
+            try:
+                return await self._decode(request, larger)
+            except Refusal as e:
+                logger("console").debug("no picture of the main stream", camera=request.camera, reason=str(e))
+        return await self._decode(request, source)
+
+    async def _decode(self, request: _Request, source: Coded) -> Picture:
         key = (request.camera, source.key, source.offset, request.width, request.boxes)
         if key in self._cache:
             self._cache.move_to_end(key)
@@ -117,7 +128,8 @@ class Pictures:
         self._store(key, picture)
         return picture
 
-    async def _source(self, request: _Request) -> Coded:
+    async def _sources(self, request: _Request) -> tuple[Coded | None, Coded]:
+        """Return the frame of the main stream, if there is one and the substream has too few pixels; and the frame."""
         try:
             found = await (
                 reading.newest(self._client, request.camera)
@@ -128,11 +140,11 @@ class Pictures:
             coded = await recorder_video.around(self._client, request.camera, request.at) if request.at else None
             if coded is None:
                 raise
-            return coded
-        stored = found.stored
-        return Coded(
-            stored.payload, found.before, stored.segment.start, found.offset, stored.segment.frames, stored.seq
-        )
+            return None, coded
+        larger = None
+        if found.stored.segment.width < request.width:
+            larger = await reading.larger(self._client, request.camera, found, request.at)
+        return larger and _coded(larger), _coded(found)
 
     def _store(self, key: tuple[object, ...], picture: Picture) -> None:
         self._cache[key] = picture
@@ -140,3 +152,8 @@ class Pictures:
         while self._size > MOST_BYTES:
             _, oldest = self._cache.popitem(last=False)
             self._size -= len(oldest.jpeg)
+
+
+def _coded(frame: StoredFrame) -> Coded:
+    stored = frame.stored
+    return Coded(stored.payload, frame.before, stored.segment.start, frame.offset, stored.segment.frames, stored.seq)

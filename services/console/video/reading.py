@@ -22,6 +22,7 @@ from shared.contract import names
 from shared.contract.deadletters import REPLAY_OF
 from shared.contract.segment import Segment, from_message, rfc3339
 from shared.runtime.errors import BadSegment, Refusal
+from shared.video import main_stream
 
 # The clocks of ingest and the server differ, and a segment is stored after its end.
 SLACK = dt.timedelta(seconds=2)
@@ -33,6 +34,8 @@ _MOST_GOP = 48 * 2**20
 _FEW = 8
 # A gap that is not longer is none.
 _LEAST_GAP_S = 0.1
+# A main stream whose newest keyframe is older than this is away, or has keyframes too rarely.
+_CURRENT = dt.timedelta(seconds=10)
 
 
 class NoVideo(Refusal):
@@ -43,11 +46,12 @@ class NoVideo(Refusal):
 
 
 class StoredSegment(NamedTuple):
-    """A segment in MEDIA. seq: in the stream. payload: fragmented MP4."""
+    """A segment in MEDIA. seq: in the stream. payload: fragmented MP4. subject: a camera may have two."""
 
     seq: int
     segment: Segment
     payload: bytes
+    subject: str
 
     @property
     def end(self) -> dt.datetime:
@@ -69,24 +73,25 @@ class Hole(NamedTuple):
     until: dt.datetime
 
 
-async def newest(client: Client, camera: str) -> StoredFrame:
+async def newest(client: Client, camera: str, *, main: bool = False) -> StoredFrame:
     """Return the newest keyframe: it is cheap to decode, and at most a GOP old.
 
-    For a camera without keyframes it is the first frame of its newest segment. Raises NoVideo; nats.errors.Error or
-    TimeoutError if the server does not answer.
+    main: of the main stream of a camera with a substream. For a camera without keyframes it is the first frame of its
+    newest segment. Raises NoVideo; nats.errors.Error or TimeoutError if the server does not answer.
     """
-    found = await last(client, camera)
+    found = await last(client, camera, main=main)
     if not found.segment.starts_gop and found.segment.key_seq is not None:
         found = await _at(client, camera, found.segment.key_seq)
     return StoredFrame(found, 0.0, await _before(client, found))
 
 
-async def last(client: Client, camera: str) -> StoredSegment:
+async def last(client: Client, camera: str, *, main: bool = False) -> StoredSegment:
     """Return a camera's newest segment. Raises as `newest` does."""
     before = None
+    subject = names.streams_of(camera)[main]
     for _ in range(_MOST_STEPS):
         try:
-            raw = await direct.get(client, names.MEDIA, subject=names.media(camera), before=before)
+            raw = await direct.get(client, names.MEDIA, subject=subject, before=before)
         except NotFoundError:
             break
         if one := _read(raw):
@@ -116,15 +121,36 @@ async def around(client: Client, camera: str, time: dt.datetime) -> StoredFrame:
     return StoredFrame(stored, offset, await _before(client, stored))
 
 
+async def larger(client: Client, camera: str, found: StoredFrame, at: dt.datetime | None) -> StoredFrame | None:
+    """Return the frame at the same time of the camera's main stream; None if there is none that can be decoded.
+
+    at: None for the newest keyframe. Raises nats.errors.Error or TimeoutError if the server does not answer.
+    """
+    head = found.stored.segment
+    try:
+        if at is None:
+            newer = await newest(client, camera, main=True)
+            is_current = newer.stored.end >= found.stored.segment.start - _CURRENT
+            return newer if is_current and main_stream.is_alike(newer.stored.segment, head) else None
+        shown = head.start + dt.timedelta(seconds=found.offset)
+        one = await main_stream.at(client, camera, shown, in_place_of=head)
+        if one is None:
+            return None
+        stored = StoredSegment(one.seq, one.segment, one.payload, names.main(camera))
+        return StoredFrame(stored, one.offset(shown), await _before(client, stored))
+    except NoVideo:
+        return None
+
+
 async def walk(
-    client: Client, camera: str, since: dt.datetime, until: dt.datetime
+    client: Client, camera: str, since: dt.datetime, until: dt.datetime, *, main: bool = False
 ) -> AsyncGenerator[StoredSegment, None]:
     """Yield the segments that cover [since, until), in order, from a keyframe on.
 
-    A segment is skipped if those that it is decoded from are missing. Raises nats.errors.Error or TimeoutError if the
-    server does not answer.
+    main: of the main stream of a camera with a substream. A segment is skipped if those that it is decoded from are
+    missing. Raises nats.errors.Error or TimeoutError if the server does not answer.
     """
-    subject = names.media(camera)
+    subject = names.streams_of(camera)[main]
     last: StoredSegment | None = None
     async with Log(client, names.MEDIA) as log:
         batch = await log.since(subject, since - SLACK, most=_FEW)
@@ -167,7 +193,7 @@ def _read(raw: direct.Stored) -> StoredSegment | None:
         return (
             None
             if REPLAY_OF in raw.headers
-            else StoredSegment(raw.seq, from_message(raw.subject, raw.headers), raw.data)
+            else StoredSegment(raw.seq, from_message(raw.subject, raw.headers), raw.data, raw.subject)
         )
     except BadSegment:
         return None
@@ -203,7 +229,7 @@ async def _earlier(log: Log, stored: StoredSegment) -> list[StoredSegment]:
         return []
     found: list[StoredSegment] = []
     size = 0
-    while seq < stored.seq and (batch := await log.read(names.media(stored.segment.camera), seq)):
+    while seq < stored.seq and (batch := await log.read(stored.subject, seq)):
         for one in filter(None, map(_read, batch)):
             if one.seq >= stored.seq or one.segment.epoch != stored.segment.epoch:
                 continue

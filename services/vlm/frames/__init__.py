@@ -4,5 +4,6 @@
 |---|---|
 | `frame_budget`, `sampling` | how many frames, and which; pure |
 | `jpeg` | parts of video, decoded |
+| `larger` | the same frames of a camera's main stream, if a frame may have more pixels |
 | `footage` | frames of a stretch of a camera's time, or of some segments, stored or recorded |
 """

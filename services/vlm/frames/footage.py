@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 
 from services.vlm.frames import sampling
 from services.vlm.frames.jpeg import Frames, JpegFrame, Part
+from services.vlm.frames.larger import enlarge
 from shared.bus import direct
 from shared.bus.direct import Stored
 from shared.bus.requests import NobodyAnswers
@@ -61,6 +62,7 @@ class Footage:
         device: Device | None = None,
     ) -> None:
         self._client = client
+        self._side = side
         decoder = SegmentDecoder(
             client.jetstream(), threads=threads, budget=budget or Budget(), service="vlm", device=device
         )
@@ -98,7 +100,7 @@ class Footage:
         # Video may lie only between the instants.
         parts = parts or [first]
         # If frames are further apart than segments, a keyframe shows as much as its neighbours, and is far cheaper.
-        return await self._frames.of(
+        return await self._shown(
             [p if len(p.offsets) > 1 or also or p.start < begin else p._replace(offsets=[0.0]) for p in parts]
         )
 
@@ -126,7 +128,7 @@ class Footage:
         if not found:
             raise NoFootage("expired", "none of its segments is kept in MEDIA any more: raise MEDIA_MAX_AGE_S")
         offsets = sampling.offsets([part.seconds for part in found], count)
-        return await self._frames.of([p._replace(offsets=o) for p, o in zip(found, offsets, strict=True) if o])
+        return await self._shown([p._replace(offsets=o) for p, o in zip(found, offsets, strict=True) if o])
 
     async def again(self, camera: str, seen: Sequence[Seen]) -> list[JpegFrame]:
         """Return those frames of an event that are still stored, or recorded. Raises as `of` does."""
@@ -144,6 +146,9 @@ class Footage:
                 parts.append(Part.of(stored, head, [(time - head.start).total_seconds() for time in times]))
         parts += await _recorded_at(self._client, camera, missing)
         return await self._frames.of(parts) if parts else []
+
+    async def _shown(self, parts: Sequence[Part]) -> list[JpegFrame]:
+        return await self._frames.of(await enlarge(self._client, parts, self._side))
 
     # ---- finding
 

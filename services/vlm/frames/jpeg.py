@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from shared.bus.direct import Stored
+from shared.contract import names
 from shared.contract.segment import Segment
 from shared.runtime.errors import BadSegment
 from shared.runtime.telemetry import logger
@@ -20,7 +21,8 @@ from shared.video.segments import SegmentDecoder
 class Part(NamedTuple):
     """A segment, or a group of pictures of a recording. offsets: in seconds, of its wanted frames.
 
-    seq: in MEDIA; 0: it is recorded. head: of a segment; None: it needs no other to decode.
+    seq: in MEDIA; 0: it is recorded. head: of a segment; None: it needs no other to decode. main: whether it is of the
+    main stream of a camera with a substream. fallback: the same frames, if this one can't be decoded.
     """
 
     camera: str
@@ -30,10 +32,13 @@ class Part(NamedTuple):
     data: bytes
     head: Segment | None
     offsets: list[float]
+    main: bool = False
+    fallback: Part | None = None
 
     @classmethod
     def of(cls, stored: Stored, head: Segment, offsets: list[float]) -> Part:
-        return cls(head.camera, stored.seq, head.start, head.duration, stored.data, head, offsets)
+        main = stored.subject == names.main(head.camera)
+        return cls(head.camera, stored.seq, head.start, head.duration, stored.data, head, offsets, main)
 
     @property
     def end(self) -> dt.datetime:
@@ -75,11 +80,22 @@ class Frames:
         return sorted(frames)
 
     async def _frames(self, part: Part) -> list[JpegFrame]:
+        try:
+            return await self._decoded(part)
+        except BadSegment as e:
+            if part.fallback is None:
+                raise
+            self._log.debug("no frames of the main stream", camera=part.camera, seq=part.seq, reason=str(e))
+            return await self._decoded(part.fallback)
+
+    async def _decoded(self, part: Part) -> list[JpegFrame]:
         head, within = part.head, (self._side, self._side)
         encoded = partial(self._encoded, part)
         if head is None:
             return await self._decoder.decode_alone(part.camera, part.data, encoded, at=part.offsets, within=within)
-        return await self._decoder.decode(head, part.data, encoded, at=part.offsets, within=within, frames=head.frames)
+        return await self._decoder.decode(
+            head, part.data, encoded, main=part.main, at=part.offsets, within=within, frames=head.frames
+        )
 
     def _encoded(self, part: Part, decoded: Decoded) -> list[JpegFrame]:
         return [

@@ -30,14 +30,17 @@ def s(seconds: float) -> dt.timedelta:
     return dt.timedelta(seconds=seconds)
 
 
-async def publish(client: Client, pieces: Sequence[Piece], camera: str = "cam", late: float = 0.0) -> list[int]:
-    """Publish as ingest does; return their sequences in MEDIA."""
+async def publish(
+    client: Client, pieces: Sequence[Piece], camera: str = "cam", late: float = 0.0, *, main: bool = False
+) -> list[int]:
+    """Publish as ingest does; return their sequences in MEDIA. main: as the main stream next to a substream."""
     seqs: dict[str, int] = {}
     for piece in pieces:
         key_seq = seqs[piece.gop] if piece.dependent else None
         start = piece.segment.start + s(late)
         segment = msgspec.structs.replace(piece.segment, key_seq=key_seq, camera=camera, start=start)
-        ack = await client.jetstream().publish(names.media(camera), piece.payload, headers=to_headers(segment))
+        subject = names.streams_of(camera)[main]
+        ack = await client.jetstream().publish(subject, piece.payload, headers=to_headers(segment))
         seqs[piece.segment.message_id] = ack.seq
     return list(seqs.values())
 
@@ -67,11 +70,27 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return footage.make(tmp_path_factory.mktemp("video") / "v.mp4", frames=250, gop=100, b_frames=2)
 
 
+@pytest.fixture(scope="session")
+def main_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same ten seconds in twice the size, in GOPs of two seconds."""
+    return footage.make(tmp_path_factory.mktemp("video") / "m.mp4", size=(640, 480), frames=250, gop=50)
+
+
 def dated(path: Path, ago_s: float = 60.0) -> list[Piece]:
     """A file's segments with times in the past: MEDIA has none before its end."""
     return [
         piece._replace(segment=msgspec.structs.replace(piece.segment, start=piece.segment.start - s(ago_s)))
         for piece in cut.pieces(path, "cam")
+    ]
+
+
+def at_the_times_of(pieces: Sequence[Piece], path: Path) -> list[Piece]:
+    """Another stream's segments, by the same clock: of an epoch of its own."""
+    found = dated(path)
+    later = pieces[0].segment.start - found[0].segment.start
+    return [
+        piece._replace(segment=msgspec.structs.replace(piece.segment, start=piece.segment.start + later))
+        for piece in found
     ]
 
 
@@ -82,10 +101,21 @@ def pieces(path: Path) -> list[Piece]:
     return found
 
 
+@pytest.fixture
+def main_pieces(main_path: Path, pieces: list[Piece]) -> list[Piece]:
+    return at_the_times_of(pieces, main_path)
+
+
 @pytest.fixture(scope="session")
 def source(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [f.to_ndarray(format="rgb24").astype(int) for f in container.decode(video=0)]
+
+
+@pytest.fixture(scope="session")
+def main_source(main_path: Path) -> list[np.ndarray]:
+    with av.open(str(main_path)) as container:
+        return [f.to_ndarray(format="rgb24").astype(np.int16) for f in container.decode(video=0)]
 
 
 def rounded(time: dt.datetime) -> dt.datetime:

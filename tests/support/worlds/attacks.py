@@ -149,7 +149,7 @@ def calls(inbox: str) -> Iterator[tuple[str, str]]:
 
 def subjects() -> list[str]:
     """Every subject with a subscriber or a stream."""
-    found = [names.media("lobby"), names.main("lobby"), *(names.event(kind.kind, "lobby") for kind in KINDS)]
+    found = [*names.streams_of("lobby"), *(names.event(kind.kind, "lobby") for kind in KINDS)]
     found += [names.job(kind.kind, "lobby") for kind in JOBS]
     for service in catalog.services():
         found += [names.dead_letters(service.name), names.stats(service.name, "lobby")]
@@ -165,8 +165,7 @@ def subjects() -> list[str]:
         found += [f"$JS.ACK.{stream}.{consumer}.1.1.1.1.0", f"$JS.FC.{stream}.x.y"]
         found += [f"{names.MAX_DELIVERIES}.{stream}.{consumer}"]
     found += [
-        names.stored(names.media("lobby")),
-        names.stored(names.main("lobby")),
+        *map(names.stored, names.streams_of("lobby")),
         "$SYS.REQ.ACCOUNT.TIDEGATE.JSZ",
         "$SYS.REQ.SERVER.PING",
         "evil.x",

@@ -59,7 +59,8 @@ async def fill(client: Client, camera: str, second: float = 0.0) -> list[Placed]
 
     times = {"start": rfc3339(at(second)), "duration": 1.0}
     head = segment_headers(camera, second)
-    await put(names.MEDIA, names.media(camera), head)
+    for subject in names.streams_of(camera):
+        await put(names.MEDIA, subject, head)
     letter = dead_letter_headers(
         "cv", "broken", stream="MEDIA", seq=7, subject=names.media(camera), deliveries=5, headers=head
     )

@@ -66,11 +66,14 @@ def filmed(
     return row
 
 
-async def publish(client: Client, pieces: Sequence[Piece], camera: str = "cam") -> None:
+async def publish(client: Client, pieces: Sequence[Piece], camera: str = "cam", *, main: bool = False) -> int:
+    """Publish segments; return the last one's sequence. main: as the main stream of a camera with a substream."""
     js = client.jetstream()
+    subject, seq = names.streams_of(camera)[main], 0
     for piece in pieces:
         segment = msgspec.structs.replace(piece.segment, camera=camera)
-        await js.publish(names.media(camera), piece.payload, headers=to_headers(segment))
+        seq = (await js.publish(subject, piece.payload, headers=to_headers(segment))).seq
+    return seq
 
 
 class World:

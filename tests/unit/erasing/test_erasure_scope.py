@@ -32,7 +32,7 @@ def stored(subject: str, data: bytes = b"", headers: dict[str, str] | None = Non
 @given(camera_ids)
 def test_the_camera_of_every_kind_of_subject(camera: str) -> None:
     for subject in (
-        names.media(camera),
+        *names.streams_of(camera),
         names.event("detections", camera),
         names.event(names.revised("embeddings"), camera),
         names.event(names.past("detections"), camera),
@@ -58,7 +58,8 @@ def test_a_message_is_taken_if_it_shows_any_moment_of_the_range(since: int, unti
 
 def test_a_segment_is_about_what_it_shows() -> None:
     head = segment_headers("lobby", 5) | {"Start": rfc3339(at(5)), "Duration": "2.000"}
-    assert span_of(stored("media.lobby", headers=head)) == Span(at(5), at(7))
+    for subject in names.streams_of("lobby"):
+        assert span_of(stored(subject, headers=head)) == Span(at(5), at(7))
     assert span_of(stored("media.lobby")) == Span(NOW, NOW)
 
 
@@ -79,7 +80,7 @@ def test_an_event_is_about_all_times_that_it_names(fields: dict[str, object], sp
 
 @given(st.binary(max_size=200))
 def test_any_content_has_a_span(data: bytes) -> None:
-    for subject in ("media.lobby", "events.detections.lobby", "pictures.alerts.lobby.1"):
+    for subject in ("media.lobby", "main.lobby", "events.detections.lobby", "pictures.alerts.lobby.1"):
         span = span_of(stored(subject, data, {"Picture-Time": "noon", "Start": "noon"}))
         assert span.start <= span.end
 
