@@ -31,6 +31,7 @@ from shared.contract.rights import denials
 from shared.runtime import tls
 from shared.runtime.errors import BusError
 from shared.runtime.tasks import end
+from shared.runtime.ticks import tick
 
 # Remembered requests: the server's denial names a subject in lower case, and not the request.
 _MOST_REQUESTS = 256
@@ -65,6 +66,11 @@ def _is_address(host: str | None) -> bool:
     with contextlib.suppress(ValueError):
         return bool(ipaddress.ip_address(host or ""))
     return False
+
+
+def server_is_alone(client: Client) -> bool:
+    """Whether the connected server belongs to no cluster."""
+    return not client._server_info.get("cluster")
 
 
 def _resolve(future: asyncio.Future[bool]) -> None:
@@ -251,6 +257,18 @@ class Connection(Client):
             _client=self,
             _sid=sid,
         )
+
+    async def _ping_interval(self) -> None:
+        while not self.is_closed:
+            await tick(self.options["ping_interval"])
+            if not self.is_connected:
+                continue
+            self._pings_outstanding += 1
+            if self._pings_outstanding > self.options["max_outstanding_pings"]:
+                await self._process_op_err(nats.errors.StaleConnectionError())
+                return
+            with contextlib.suppress(RuntimeError, AttributeError):  # it is being closed
+                await self._send_ping()
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
         # The answer covers only what was written before the ping.
