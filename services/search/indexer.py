@@ -36,7 +36,7 @@ from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "search"
 # How soon a recreated consumer is noticed.
-CONSUMER_CHECK_S = 2.0
+CONSUMER_CHECK_S = 5.0
 WRITES = Backoff(first_s=1.0, longest_s=30.0, jitter=0.0)
 MOST_BYTES = 64 * 1024 * 1024
 # Upper bound of a row's bytes on disk, without its vector.
