@@ -9,12 +9,14 @@ EVENTS republishes what it stores. After a subscription there we read once more:
 from __future__ import annotations
 
 import asyncio
+import time
 
 from nats.aio.client import Client
 
 from shared.bus.wakeups import Wakeups
 from shared.contract import names
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import until_tick
 
 # The interval between two reads of EVENTS, while deadlines may pass.
 POLL_S = 0.1
@@ -46,7 +48,7 @@ class Idle:
         listened, self._listens = self._listens, may_rest and self._is_notified
         if self._listens and listened:
             try:
-                async with asyncio.timeout(REST_S):
+                async with asyncio.timeout(until_tick(REST_S, time.time())):
                     await self._changed.wait()
             except TimeoutError:
                 self._overslept = True

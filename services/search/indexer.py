@@ -30,6 +30,7 @@ from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.redact import redact
 from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
+from shared.runtime.ticks import tick
 from shared.service.process import beat
 from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
@@ -279,7 +280,7 @@ class Indexer:
     async def _watch_consumer(self) -> None:
         """Return once the consumer was recreated."""
         while True:
-            await asyncio.sleep(CONSUMER_CHECK_S)
+            await tick(CONSUMER_CHECK_S)
             try:
                 info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
             except BusError as e:

@@ -16,7 +16,8 @@ from shared.bus.client import server_is_alone
 from shared.contract import names
 from shared.runtime.telemetry import logger
 
-EXPIRES_S = 5.0
+# The time that a request stays open: in a cluster, and at a lone server.
+EXPIRES_S, LONE_EXPIRES_S = 5.0, 30.0
 # The server's heartbeat interval while a request is open and idle. Two missed ones are a silence.
 IDLE_HEARTBEAT_S = 1.0
 SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
@@ -57,7 +58,7 @@ class PullRequest:
     @property
     def is_silent(self) -> bool:
         """Whether a request is open, and the server sends not even heartbeats, or may have forgotten it."""
-        quiet_s = SILENCE_S if self._has_heartbeats else EXPIRES_S + SILENCE_S
+        quiet_s = SILENCE_S if self._has_heartbeats else LONE_EXPIRES_S + SILENCE_S
         is_quiet = asyncio.get_running_loop().time() - self._last_message_at > quiet_s
         return self.expected > 0 and (is_quiet or self._client.stats["reconnects"] != self._connection)
 
@@ -86,7 +87,7 @@ class PullRequest:
         request = {
             "batch": messages,
             "max_bytes": size,
-            "expires": int(EXPIRES_S * 1e9),
+            "expires": int((EXPIRES_S if self._has_heartbeats else LONE_EXPIRES_S) * 1e9),
             "idle_heartbeat": int(IDLE_HEARTBEAT_S * 1e9) if self._has_heartbeats else 0,
         }
         try:

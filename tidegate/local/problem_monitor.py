@@ -24,6 +24,7 @@ from shared.runtime import problems
 from shared.runtime.problems import Problem
 from shared.runtime.tasks import gather
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import tick
 from tidegate.local.last_error import clean
 from tidegate.local.scaling.replicas import Replicas
 
@@ -73,7 +74,7 @@ class ProblemMonitor:
         """Look until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_S if self._since or self.problems else REST_S)
+            await tick(LOOK_S if self._since or self.problems else REST_S)
 
     async def look(self) -> None:
         """Find the problems, and write them if they have changed."""

@@ -33,6 +33,7 @@ from shared.runtime.private_file import write_private
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
+from shared.runtime.ticks import tick
 from shared.site import journal
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import logs, recording_keys
@@ -193,7 +194,7 @@ class Stack:
             for task in self._autoscaling:
                 if task.done():
                     task.result()
-            await asyncio.sleep(WATCH_S)
+            await tick(WATCH_S)
 
     def _troubles(self) -> dict[tuple[str, str], str]:
         """Return what is wrong with the parts that have no page."""

@@ -37,6 +37,7 @@ from shared.runtime import problems
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import until_tick
 
 EVERY_S = 1.0
 # The interval of polls that no page has requested: the history needs one for each of its steps.
@@ -155,12 +156,12 @@ class SystemMonitor:
             await self._rest(began, EVERY_S, REST_S)
 
     async def _rest(self, began: float, every_s: float, rest_s: float) -> None:
-        """Wait until `every_s` after `began`; and until `rest_s` after it, while no page requests the state."""
+        """Wait until `every_s` after `began`; and until the next tick of `rest_s`, while no page requests the state."""
         await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
         if began - self._requested_at > WATCHED_S:
             self._is_requested.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, began + rest_s - time.monotonic())):
+                async with asyncio.timeout(until_tick(rest_s, time.time())):
                     await self._is_requested.wait()
 
     def _record_outage(self) -> None:

@@ -83,7 +83,7 @@ async def test_a_restarted_server_is_asked_again(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has forgotten the open request, and would send no heartbeats that stop."""
-    monkeypatch.setattr(pull_request, "EXPIRES_S", 3600.0)
+    monkeypatch.setattr(pull_request, "LONE_EXPIRES_S", 3600.0)
     client = await bus.connect(server.settings("cv"), "cv")
     async with Puller(client, names.MEDIA, "cv", messages=HELD, max_bytes=1 << 26) as puller:
         await until(lambda: puller._request.expected)
