@@ -11,6 +11,7 @@
 | `incidents` | incidents from true rules, and their verification |
 | `camera` | all of one camera: its segments in order, its state, its results |
 | `partitions` | shares of the cameras: checkpoints, leases, publishing |
+| `idle` | waiting for the next event |
 | `loop` | reads EVENTS, publishes results, checkpoints the position |
 | `second_pass` | a camera's second pass, where frames were deferred |
 | `extensions` | attaches the second pass, which is optional |

@@ -42,7 +42,7 @@ async def run(settings: AnalyticsSettings, client: Connection, health: Health, s
         return camera in cameras.values or rulebook.has(camera)
 
     partitions = OwnedPartitions(client, settings, rulebook, is_listed, leases, checkpoints)
-    analytics = Analytics(client, rulebook, partitions, health, settings.analytics_checkpoint_s)
+    analytics = Analytics(client, rulebook, partitions, health, changed, settings.analytics_checkpoint_s)
     attach(analytics, partitions, settings)
 
     async def work() -> None:

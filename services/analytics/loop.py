@@ -16,6 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from services.analytics import metrics
+from services.analytics.idle import Idle
 from services.analytics.partitions.partition import Partition, camera_of
 from services.analytics.partitions.publisher import CameraOuts, EventPublisher
 from services.analytics.partitions.reading import LogEnd, VerdictLog
@@ -25,9 +26,9 @@ from shared.bus.direct import Stored
 from shared.bus.log import Log
 from shared.contract import deadletters, names
 from shared.runtime.errors import BusError, connection_closed
+from shared.runtime.tasks import unless
 from shared.runtime.telemetry import Health, logger
 
-POLL_S = 0.1
 SHARE_S = 0.5
 RETRY_S = 0.5
 # Background work waits while live analytics is further behind than this.
@@ -52,7 +53,8 @@ class Background(Protocol):
 class Analytics:
     """See the module. `run` until it is cancelled, then `leave`.
 
-    checkpoint_s: interval between checkpoints. background: a further analysis, if any.
+    changed: set when a bucket changes. checkpoint_s: interval between checkpoints. background: a further analysis, if
+    any.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class Analytics:
         rulebook: Rulebook,
         partitions: OwnedPartitions,
         health: Health,
+        changed: asyncio.Event,
         checkpoint_s: float,
     ) -> None:
         self._client = client
+        self._idle = Idle(client, changed)
         self._rulebook = rulebook
         self._partitions = partitions
         self._publisher = EventPublisher(client, partitions, health)
@@ -98,7 +102,9 @@ class Analytics:
                     await asyncio.sleep(RETRY_S)
                     continue
                 if idle:
-                    await asyncio.sleep(POLL_S)
+                    await unless(stop, self._idle.wait(may_rest=self._partitions.may_rest()))
+                else:
+                    self._idle.record_read()
 
     async def leave(self) -> None:
         """Store the state, and release the partitions to other processes immediately.

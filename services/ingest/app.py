@@ -26,6 +26,7 @@ from shared.contract import names
 from shared.contract.memory import MB
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
+from shared.runtime.ticks import tick
 from shared.service import process
 from shared.service.usage import Keeper
 
@@ -93,4 +94,4 @@ class Ingest:
     async def _report_waiting(self) -> None:
         while True:
             self.health.ready = self.cameras.parts.publisher.waiting()
-            await asyncio.sleep(process.BEAT_S)
+            await tick(process.BEAT_S)

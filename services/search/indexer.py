@@ -30,13 +30,14 @@ from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.redact import redact
 from shared.runtime.tasks import supervise, unless
 from shared.runtime.telemetry import Health, logger
+from shared.runtime.ticks import tick
 from shared.service.process import beat
 from shared.worker.drain import drain
 from shared.worker.in_flight import Delivery, InFlight, Source
 
 CONSUMER = "search"
 # How soon a recreated consumer is noticed.
-CONSUMER_CHECK_S = 2.0
+CONSUMER_CHECK_S = 5.0
 WRITES = Backoff(first_s=1.0, longest_s=30.0, jitter=0.0)
 MOST_BYTES = 64 * 1024 * 1024
 # Upper bound of a row's bytes on disk, without its vector.
@@ -279,7 +280,7 @@ class Indexer:
     async def _watch_consumer(self) -> None:
         """Return once the consumer was recreated."""
         while True:
-            await asyncio.sleep(CONSUMER_CHECK_S)
+            await tick(CONSUMER_CHECK_S)
             try:
                 info = await bus.consumer_info(self._client.jetstream(), names.EVENTS, CONSUMER)
             except BusError as e:

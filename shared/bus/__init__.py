@@ -13,6 +13,7 @@
 | `publish` | publishes results, jobs and dead letters until JetStream acknowledges |
 | `pull_request`, `pull` | one pull request at a time; a pull subscription with credit by count and bytes |
 | `no_wait` | one message, only if it is there now |
+| `wakeups` | a call at the next message on a subject |
 | `requests` | requests and replies, as NATS micro services |
 | `clock` | the clock of the server |
 | `mirror` | a live copy of a KV bucket |

@@ -31,7 +31,10 @@ from shared.contract.rights import denials
 from shared.runtime import tls
 from shared.runtime.errors import BusError
 from shared.runtime.tasks import end
+from shared.runtime.ticks import tick
 
+# How many intervals there are between two pings, if a lost server costs little.
+_SLOWER = 5
 # Remembered requests: the server's denial names a subject in lower case, and not the request.
 _MOST_REQUESTS = 256
 _DENIAL = re.compile(rf'{PERMISSIONS_ERR} for (subscription|publish) to "([^"]*)"')
@@ -67,6 +70,17 @@ def _is_address(host: str | None) -> bool:
     return False
 
 
+def _is_loopback(host: str | None) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host or "").is_loopback
+    return False
+
+
+def server_is_alone(client: Client) -> bool:
+    """Whether the connected server belongs to no cluster."""
+    return not client._server_info.get("cluster")
+
+
 def _resolve(future: asyncio.Future[bool]) -> None:
     if not future.done():
         future.set_result(True)
@@ -81,7 +95,8 @@ class Denied(BusError):
 
 
 class Connection(Client):
-    """See the module. certificates: for TLS; None if no setting asks for it.
+    """See the module. certificates: for TLS; None if no setting asks for it. has_leases: whether this process leases
+    things, which others take once it is cut off.
 
     raises_denials: a request that the server does not permit raises Denied immediately, rather than time out.
     `denials_raised` raises it for all else, such as a subscription.
@@ -110,6 +125,7 @@ class Connection(Client):
         self.shows_certificate = shows_certificate
         self._ps = _NotifyingParser(self)
         self._lost = asyncio.Event()
+        self.has_leases = False
 
     def record_read(self) -> None:
         """Record that bytes have come from the server."""
@@ -251,6 +267,24 @@ class Connection(Client):
             _client=self,
             _sid=sid,
         )
+
+    @property
+    def _is_safe(self) -> bool:
+        """Whether a lost server costs little, and the system reports its end: it is alone, and on this machine."""
+        is_alone = server_is_alone(self) and len(self._server_pool) == 1
+        return not self.has_leases and is_alone and _is_loopback(self._server_pool[0].uri.hostname)
+
+    async def _ping_interval(self) -> None:
+        while not self.is_closed:
+            await tick(self.options["ping_interval"] * (_SLOWER if self._is_safe else 1))
+            if not self.is_connected:
+                continue
+            self._pings_outstanding += 1
+            if self._pings_outstanding > self.options["max_outstanding_pings"]:
+                await self._process_op_err(nats.errors.StaleConnectionError())
+                return
+            with contextlib.suppress(RuntimeError, AttributeError):  # it is being closed
+                await self._send_ping()
 
     async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
         # The answer covers only what was written before the ping.

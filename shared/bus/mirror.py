@@ -31,6 +31,7 @@ from shared.contract import names
 from shared.contract.reading.missing import Unread, check_read, stored_subjects
 from shared.runtime.errors import BusError, connection_closed
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import tick, until_tick
 
 # How long a missed change can go unnoticed.
 _RESYNC_S = 20.0
@@ -126,11 +127,14 @@ class Mirror:
 
     async def _follow(self) -> None:
         connection = self._client.stats["reconnects"]
-        until = time.monotonic() + await self._read_again()
+        pause_s = await self._read_again()
+        # At a whole second, when other work wakes the server anyway.
+        pause_s += until_tick(min(1.0, pause_s), time.time() + pause_s)
+        until = time.monotonic() + pause_s
         while self._client.stats["reconnects"] == connection and (left := until - time.monotonic()) > 0:
             if self._client.is_connected:
                 self._followed = time.monotonic()
-            await asyncio.sleep(min(_POLL_S, left))
+            await (tick(_POLL_S) if left > _POLL_S else asyncio.sleep(left))
 
     async def _read_again(self) -> float:
         """Re-read; return the seconds until the next read. If the server can't read the bucket, the copy stays."""

@@ -9,14 +9,15 @@ One request is open at a time, of `ASK_BYTES` at most. Once half of the credit i
 messages are on their way while the other half is processed. `pause` withdraws the request, for work during which
 nothing may be delivered.
 
-A restarted server has forgotten its requests: its heartbeats stop, and we request again. A server that only hung has
-not, and serves them once it continues. So we request again once it answers, and on another inbox.
+A restarted server has forgotten its requests: our connection or its heartbeats end, and we request again. A server that
+only hung has not, and serves them once it continues. So we request again once it answers, and on another inbox.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -24,11 +25,13 @@ from nats.aio.msg import Msg
 from shared.bus.pull_request import PullRequest
 from shared.contract.memory import MAX_PAYLOAD
 from shared.runtime.tasks import end
+from shared.runtime.ticks import until_tick
 
 # One request is for this much, or for one largest message: the server closes a connection with more than its
 # `max_pending`, twice this, waiting.
 ASK_BYTES = MAX_PAYLOAD
-TICK_S = 0.25
+# The interval between two checks of the connection: without an open request, and with one.
+TICK_S, OPEN_S = 0.25, 1.0
 # How long a server may take to finish sending: before a pause, and at the end.
 PAUSE_S = 5.0
 STOP_S = 1.0
@@ -138,6 +141,7 @@ class Puller:
     async def _request_loop(self) -> None:
         request = self._request
         while not self._client.is_closed:
+            self._wake.clear()
             if request.is_silent and self._client.is_connected:
                 await self._restart()
             room = self._messages - self._used
@@ -148,9 +152,9 @@ class Puller:
             if ready and request.expected == 0 and enough and fits:
                 size = max(min(room_bytes, ASK_BYTES), self._client.max_payload + _AROUND)
                 await request.send(room, size)
-            self._wake.clear()
+            is_open = request.expected > 0 and self._client.is_connected
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(until_tick(OPEN_S, time.time()) if is_open else TICK_S):
                     await self._wake.wait()
             if request.problem:  # refused: request again soon, not immediately
                 await asyncio.sleep(TICK_S)

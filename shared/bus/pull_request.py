@@ -12,10 +12,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js.api import Header
 
+from shared.bus.client import server_is_alone
 from shared.contract import names
 from shared.runtime.telemetry import logger
 
-EXPIRES_S = 5.0
+# The time that a request stays open: in a cluster, and at a lone server.
+EXPIRES_S, LONE_EXPIRES_S = 5.0, 30.0
 # The server's heartbeat interval while a request is open and idle. Two missed ones are a silence.
 IDLE_HEARTBEAT_S = 1.0
 SILENCE_S = 2.5 * IDLE_HEARTBEAT_S
@@ -47,14 +49,18 @@ class PullRequest:
         self._inbox = ""
         self._reply = ""
         self._requests = 0
+        self._has_heartbeats = True
+        self._connection = 0
         self._last_message_at = 0.0
         self._sub: Subscription | None = None
         self._log = logger("puller")
 
     @property
     def is_silent(self) -> bool:
-        """Whether a request is open, and the server sends not even heartbeats."""
-        return self.expected > 0 and asyncio.get_running_loop().time() - self._last_message_at > SILENCE_S
+        """Whether a request is open, and the server sends not even heartbeats, or may have forgotten it."""
+        quiet_s = SILENCE_S if self._has_heartbeats else LONE_EXPIRES_S + SILENCE_S
+        is_quiet = asyncio.get_running_loop().time() - self._last_message_at > quiet_s
+        return self.expected > 0 and (is_quiet or self._client.stats["reconnects"] != self._connection)
 
     async def listen(self) -> None:
         """Listen on a new inbox, unless there is one."""
@@ -75,11 +81,14 @@ class PullRequest:
         self._reply = f"{self._inbox}.{self._requests}"
         self.expected = self._wanted = messages
         self.was_cut = False
+        # A lone server forgets a request only when it ends, and our connection with it.
+        self._has_heartbeats = not server_is_alone(self._client)
+        self._connection = self._client.stats["reconnects"]
         request = {
             "batch": messages,
             "max_bytes": size,
-            "expires": int(EXPIRES_S * 1e9),
-            "idle_heartbeat": int(IDLE_HEARTBEAT_S * 1e9),
+            "expires": int((EXPIRES_S if self._has_heartbeats else LONE_EXPIRES_S) * 1e9),
+            "idle_heartbeat": int(IDLE_HEARTBEAT_S * 1e9) if self._has_heartbeats else 0,
         }
         try:
             await self._client.publish(self._next_subject, json.dumps(request).encode(), reply=self._reply)
@@ -138,4 +147,5 @@ class PullRequest:
         self.problem = problem
         self.was_cut = is_cut
         self.expected = 0
+        self._ended()
         self._ended()

@@ -399,6 +399,7 @@ SERVICES: tuple[Service, ...] = (
             *_events("tracks", "incidents", "alerts", "counts", camera=_CAMERA),
             *_jobs("verify", camera=_CAMERA),
         ),
+        hears=tuple(map(names.stored, _events("detections", "verdicts", camera=_CAMERA))),
         reads=(Read(stream=names.EVENTS), Read(stream=f"KV_{names.ANALYTICS}")),
         buckets=(
             Bucket(name=names.RULES, watched=True),

@@ -11,6 +11,7 @@
 | `telemetry` | logs, health and traces |
 | `tls` | certificates from settings |
 | `pages`, `probe` | /healthz, /readyz and /metrics by HTTP; the container's health check |
+| `ticks` | common ticks of the clock, for periodic work |
 | `tasks`, `child` | concurrent tasks; child processes that never outlive us |
 | `progress` | reports that long work still runs |
 | `backoff` | delays between tries; no requests to a failing server |

@@ -35,6 +35,7 @@ from shared.runtime.errors import ModelError, SettingError, TidegateError, conne
 from shared.runtime.pages import monitoring
 from shared.runtime.settings import BusSettings, from_environment
 from shared.runtime.tasks import unless
+from shared.runtime.ticks import tick
 
 # The maximum interval between a process's signs of life.
 BEAT_S = 1.0
@@ -127,7 +128,7 @@ async def beat(
         health.beat()
         for do in also:
             await do()
-        await asyncio.sleep(min(every_s, BEAT_S))
+        await tick(min(every_s, BEAT_S))
     raise connection_closed()
 
 

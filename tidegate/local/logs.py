@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import tick
 
 LOOK_S = 1.0
 BLOCK = 1 << 20
@@ -52,7 +53,7 @@ async def limit(settings: LogSettings, folder: Path, *files: Path) -> None:
         last, error = error, await asyncio.to_thread(_limit_all, [*sorted(folder.glob("*.log")), *files], settings)
         if error and error != last:
             logger("stack").warning("older lines of a log are lost", error=error)
-        await asyncio.sleep(LOOK_S)
+        await tick(LOOK_S)
 
 
 def since(log: Path, offset: int) -> str:

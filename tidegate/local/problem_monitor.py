@@ -1,7 +1,7 @@
 """Finds what is wrong with the processes of a stack, and writes it where other commands read it.
 
     monitor = ProblemMonitor(data, targets, pools, lambda: {("nats-server", "nats-server"): healing.trouble})
-    await monitor.look()            # every LOOK_S seconds
+    await monitor.look()            # every LOOK_S seconds; every REST_S while nothing is wrong
     monitor.problems                # for the live view
 
 A dead process is reported by its pool, a living one by its own `/readyz`.
@@ -24,10 +24,11 @@ from shared.runtime import problems
 from shared.runtime.problems import Problem
 from shared.runtime.tasks import gather
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import tick
 from tidegate.local.last_error import clean
 from tidegate.local.scaling.replicas import Replicas
 
-LOOK_S = 1.0
+LOOK_S, REST_S = 1.0, 5.0
 ANSWER_S = 2.0
 MOST_ANSWER = 4096
 # A start takes START_S on a slow machine, and other reasons may pass within SETTLE_S; after that it is a problem.
@@ -73,7 +74,7 @@ class ProblemMonitor:
         """Look until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(LOOK_S)
+            await tick(LOOK_S if self._since or self.problems else REST_S)
 
     async def look(self) -> None:
         """Find the problems, and write them if they have changed."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -32,6 +33,7 @@ from shared.runtime.private_file import write_private
 from shared.runtime.settings import load
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import Health, logger
+from shared.runtime.ticks import tick
 from shared.site import journal
 from tidegate.keda.scaledobject import ScaledObject
 from tidegate.local import logs, recording_keys
@@ -43,7 +45,8 @@ from tidegate.local.scaling.autoscaler import Autoscaler, observing
 from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
-WATCH_S = 0.5
+# The intervals between two checks of the parts; and between two requests to a server that is healthy.
+WATCH_S, HEALTH_S = 1.0, 5.0
 GRACE_S = 30.0
 PROBE_S = 5.0
 CONSOLE, RECORDER, VLM = "console", "recorder", "vlm"
@@ -178,9 +181,12 @@ class Stack:
 
     async def _watch(self) -> None:
         """Restart the server if it dies or stores nothing; raise the error of an ended autoscaler."""
+        next_request = 0.0
         while True:
             self.health.beat()
-            await self.healing.look(self.admin)
+            if self.healing.trouble or self.server.has_died or time.monotonic() >= next_request:
+                next_request = time.monotonic() + HEALTH_S
+                await self.healing.look(self.admin)
             self.health.ready = self.healing.trouble or None
             await self._take_readers()
             if self._reindexing:
@@ -188,7 +194,7 @@ class Stack:
             for task in self._autoscaling:
                 if task.done():
                     task.result()
-            await asyncio.sleep(WATCH_S)
+            await tick(WATCH_S)
 
     def _troubles(self) -> dict[tuple[str, str], str]:
         """Return what is wrong with the parts that have no page."""

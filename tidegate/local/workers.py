@@ -100,6 +100,7 @@ class Workers:
         """Start, and close in reverse: other machines take our part before we drain."""
         client = await bus.connect(self._settings, SCALER, health=self.health)
         opened.push_async_callback(client.close)
+        client.has_leases = True
         lease_s = self._settings.lease_s
         kv = await bind(client.jetstream(timeout=lease_s / REQUESTS_A_LEASE), names.MACHINES)
         copy = await mirror(client, names.MACHINES, asyncio.Event())

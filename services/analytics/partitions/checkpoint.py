@@ -107,7 +107,7 @@ class Checkpoints:
         self._client = client
         self._kv = kv
         self._sizes: dict[str, int] = {}  # bytes of each state, as msgpack
-        self._stored: dict[int, int] = {}  # the position of each partition's checkpoint
+        self._stored: dict[int, Position] = {}  # of each partition's checkpoint
         self._log = logger("checkpoint")
 
     async def agree(self, partitions: int) -> None:
@@ -153,7 +153,7 @@ class Checkpoints:
             self._log.error("where a partition was can't be read: it starts again", partition=number, error=str(e))
             return False
         partition.position, partition.verdicts = where.seq, where.verdicts
-        self._stored[number] = where.seq
+        self._stored[number] = where
         partition.last_published = (where.first_event or where.seq) - 1
         for states, of_cameras in zip(every, stored, strict=True):
             for entry in of_cameras:
@@ -192,7 +192,7 @@ class Checkpoints:
         now.
         """
         number = partition.number
-        place = partition.resume_at()
+        before, place = self._stored.get(number), partition.resume_at()
         # An extension's state is never behind the state that it was copied from, so it is stored first.
         states = _states(partition)[::-1]
         taken = [(one, one.changed) for one in states]
@@ -206,8 +206,9 @@ class Checkpoints:
         try:
             for of_kind in entries.values():
                 await self.entries.put_all((key, data) for key, data in of_kind.items() if data or key in self.entries)
-            await self.entries.put(f"position.{number}", msgspec.json.encode(place))
-            await self._forget_unused(partition, self._stored.get(number, 0))
+            if place != before:
+                await self.entries.put(f"position.{number}", msgspec.json.encode(place))
+            await self._forget_unused(partition, before.seq if before else 0)
         except nats.js.errors.KeyWrongLastSequenceError as e:
             raise OwnershipLost(f"partition {number}") from e
         except (TimeoutError, nats.errors.Error) as e:
@@ -216,7 +217,7 @@ class Checkpoints:
                 one.changed.update(c for key in entries[one.kind] if (c := camera_of(key)) in partition.cameras)
             kind = Full if isinstance(e, nats.js.errors.APIError) and bus.is_full(e) else BusError
             raise kind(f"the checkpoint of partition {number} can't be stored: {e!r}") from e
-        self._stored[number] = place.seq
+        self._stored[number] = place
 
     def _packed(self, number: int, states: CameraStates, camera: str) -> bytes:
         """Return a camera's packed state; empty if there is none.

@@ -80,6 +80,10 @@ class OwnedPartitions:
         """Whether the lease of a partition still holds."""
         return self._leases.holds(str(number))
 
+    def may_rest(self) -> bool:
+        """Whether nothing follows from the time that passes: all partitions are ours, and have no camera."""
+        return len(self) == self._settings.analytics_partitions and not any(p.cameras for p in self)
+
     async def share(self) -> list[Partition]:
         """Release partitions over this process's share and claim free ones up to it; return those that were taken.
 

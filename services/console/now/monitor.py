@@ -37,13 +37,15 @@ from shared.runtime import problems
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import supervise
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import until_tick
 
 EVERY_S = 1.0
 # The interval of polls that no page has requested: the history needs one for each of its steps.
 REST_S = STEP_S
 # A page that requests the state does so about once a second.
 WATCHED_S = 10.0
-EXPLAIN_S = 2.0
+# The interval of requests to the scaler, and without a page: the history has none of its answers.
+EXPLAIN_S, EXPLAIN_REST_S = 2.0, 20.0
 # Retry interval while no scaler answers; after MISSED_S a scaler that once answered counts as missing.
 NO_SCALER_S = 10.0
 MISSED_S = 30.0
@@ -151,15 +153,15 @@ class SystemMonitor:
             self.bus.camera_states.forget_removed(self._console.camera_ids)
             for service in self.bus.services.values():
                 service.fleet.tick(time.monotonic())
-            await self._rest(began, EVERY_S)
+            await self._rest(began, EVERY_S, REST_S)
 
-    async def _rest(self, began: float, every_s: float) -> None:
-        """Wait until `every_s` after `began`; and until REST_S after it, while no page requests the state."""
+    async def _rest(self, began: float, every_s: float, rest_s: float) -> None:
+        """Wait until `every_s` after `began`; and until the next tick of `rest_s`, while no page requests the state."""
         await asyncio.sleep(max(0.0, began + every_s - time.monotonic()))
         if began - self._requested_at > WATCHED_S:
             self._is_requested.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, began + REST_S - time.monotonic())):
+                async with asyncio.timeout(until_tick(rest_s, time.time())):
                     await self._is_requested.wait()
 
     def _record_outage(self) -> None:
@@ -189,7 +191,7 @@ class SystemMonitor:
                     pause = NO_SCALER_S
                     break
                 self._answered_at = service.reason_at = time.monotonic()
-            await self._rest(began, pause)
+            await self._rest(began, pause, EXPLAIN_REST_S)
 
     async def _sample(self) -> None:
         while True:

@@ -17,13 +17,15 @@ from services.console.server.pages import Pages
 from services.console.settings import ConsoleSettings
 from shared.bus.client import Connection
 from shared.runtime.errors import SettingError, TidegateError
-from shared.runtime.tasks import end, supervise
+from shared.runtime.tasks import end, supervise, unless
 from shared.runtime.telemetry import Health, logger
+from shared.runtime.ticks import tick
 from shared.service.process import beat
 
 # Browsers that listen to events would never end their requests.
 _GRACE_S = 2
 _BACKLOG = 1024
+_DATE_S = 1.0
 
 
 async def serve(
@@ -79,7 +81,7 @@ async def _serve(
                 task.result()
     finally:
         health.ready = "it stops"
-        server.should_exit = True
+        server.stop()
         await end(stopped)
         await serving
 
@@ -91,7 +93,20 @@ async def _run_forever(work: object) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process."""
+    """A server that leaves signals to the process, and renews its `date` once a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        # Uvicorn's own loop wakes ten times a second.
+        while not await self.on_tick(0):
+            await unless(self._stopping, tick(_DATE_S))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

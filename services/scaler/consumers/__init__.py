@@ -4,7 +4,6 @@
 |---|---|
 | `listeners` | functions that are called after each reply |
 | `counts` | what the replies count: the backlog, arrivals, and expiry before delivery; pure |
-| `wakeups` | the first message on an idle consumer |
 | `readers` | one polls a consumer, one a stream |
 | `combined` | the sum of several consumers, and the deferred segments of a service |
 | `registry` | one reader for each consumer, however many queries use it |

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from services.scaler.consumers.combined import DeferredReader, MergedReader, Reader
 from services.scaler.consumers.readers import EVERY_S, ConsumerReader, StreamReader
-from services.scaler.consumers.wakeups import Wakeups
+from shared.bus.wakeups import Wakeups
 from shared.contract import names
 from shared.runtime.tasks import end
 

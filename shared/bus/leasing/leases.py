@@ -239,6 +239,7 @@ async def open_leases(
     client: Connection, bucket: str, kind: Kind, lease_s: float, changed: asyncio.Event
 ) -> tuple[Mirror, Leases]:
     """Return a copy of the bucket, for the caller to run, and this process's leases in it. Raises as `bind` does."""
+    client.has_leases = True
     leased = await mirror(client, bucket, changed)
     kv = await bind(client.jetstream(timeout=_TIMEOUT * lease_s), bucket)
     return leased, Leases(client, kv, leased, process_id(), kind, lease_s)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import selectors
 import socket
 import ssl
 import threading
@@ -25,6 +26,8 @@ from shared.runtime.tls import Renewing
 
 # The total time of a client: for the handshake, the request, and reading the answer.
 REQUEST_S = 10.0
+# The interval between two searches for clients whose time is over.
+SWEEP_S = 0.5
 # Maximum clients, as the process needs the descriptors itself. If all are taken, the next client replaces the oldest
 # one: a request takes a moment, so an old client is slow.
 MOST_CLIENTS = 100
@@ -57,6 +60,9 @@ class PageServer(ThreadingMixIn, WSGIServer):
         # The arrival time of each served client, the oldest first. All of these sockets are open.
         self._since: dict[Any, float] = {}
         self._lock = threading.Lock()
+        self._serving = threading.Thread(target=self._accept, name="pages", daemon=True)
+        # The second is readable once the first is closed.
+        self._stop, self._stopped = socket.socketpair()
         host = host.strip("[]")
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
@@ -64,7 +70,29 @@ class PageServer(ThreadingMixIn, WSGIServer):
     def start(self, app: Callable[..., Iterable[bytes]]) -> None:
         """Serve the WSGI application from daemon threads, until `shutdown`."""
         self.set_app(app)
-        threading.Thread(target=self.serve_forever, name="pages", daemon=True).start()
+        self._serving.start()
+
+    def shutdown(self) -> None:
+        """Stop accepting clients."""
+        self._stop.close()
+        self._serving.join()
+        self._stopped.close()
+
+    def _accept(self) -> None:
+        """Accept clients. `serve_forever` would wake twice a second also without any."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._stopped, selectors.EVENT_READ)
+            while self._stopped not in (ready := {key.fileobj for key, _ in selector.select(self._pause_s)}):
+                if self in ready:
+                    self._handle_request_noblock()  # type: ignore[attr-defined]
+                while self._let_go(time.monotonic() - REQUEST_S):
+                    pass
+
+    @property
+    def _pause_s(self) -> float | None:
+        """The time to the next search for expired clients."""
+        return SWEEP_S if self._since else None
 
     def server_bind(self) -> None:
         # The standard method resolves its own name, which can take seconds without DNS.
@@ -87,11 +115,6 @@ class PageServer(ThreadingMixIn, WSGIServer):
         with self._lock:
             self._since[request] = time.monotonic()
         super().process_request(request, client_address)
-
-    def service_actions(self) -> None:
-        """Drop expired clients, twice a second."""
-        while self._let_go(time.monotonic() - REQUEST_S):
-            pass
 
     def _let_go(self, before: float) -> bool:
         """Drop the oldest client if it arrived before `before`, monotonic seconds; return whether it did."""

@@ -81,6 +81,7 @@ async def test_a_half_open_connection_is_left(server: NatsServer) -> None:
     """As after the restart of a router in between: sent data is lost without an error."""
     async with NetworkProxy(server.url) as way:
         client = await bus.connect(replace(server.settings("admin"), nats_url=way.url, lease_s=LEASE_S), "admin")
+        client.has_leases = True
         way.forget()
         await until(lambda: client.stats["reconnects"] and client.is_connected)
         await client.flush()

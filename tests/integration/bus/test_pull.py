@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
 
 from shared import bus
+from shared.bus import pull_request
 from shared.bus.pull import Puller
 from shared.bus.pull_request import SILENCE_S
 from shared.contract import names
@@ -75,6 +76,21 @@ async def test_a_stalled_replica_keeps_its_connection_at_any_credit(server: Nats
         assert [message.data[0] for message in puller.waiting] == list(range(24))
         assert {message.metadata.num_delivered for message in puller.waiting} == {1}
     assert client.client_id == cid and "Slow Consumer" not in server.log.read_text()
+    await client.close()
+
+
+async def test_a_restarted_server_is_asked_again(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has forgotten the open request, and would send no heartbeats that stop."""
+    monkeypatch.setattr(pull_request, "LONE_EXPIRES_S", 3600.0)
+    client = await bus.connect(server.settings("cv"), "cv")
+    async with Puller(client, names.MEDIA, "cv", messages=HELD, max_bytes=1 << 26) as puller:
+        await until(lambda: puller._request.expected)
+        await server.restart()
+        await until(lambda: admin.is_connected and client.stats["reconnects"])
+        await admin.jetstream().publish(names.media("lobby"), b"first")
+        await until(lambda: puller.waiting)
     await client.close()
 
 

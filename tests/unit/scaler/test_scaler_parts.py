@@ -16,7 +16,6 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from services.scaler.consumers import readers
 from services.scaler.consumers.counts import ArrivedCounter, waiting
 from services.scaler.consumers.registry import Consumers
-from services.scaler.consumers.wakeups import Wakeups, republished_subjects
 from services.scaler.demand.observation import Workers
 from services.scaler.demand.parameters import DemandSettings
 from services.scaler.live import metrics_page
@@ -26,6 +25,7 @@ from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import CamerasQuery, DemandQuery, parse, parse_query, parse_url
 from services.scaler.live.metrics_page import MetricsPage, beats
 from shared.bus import infos
+from shared.bus.wakeups import Wakeups, republished_subjects
 from shared.contract import names
 from shared.runtime.errors import SettingError
 from tests.support.metrics_page import PAGE, serving

@@ -39,6 +39,7 @@ from shared.bus.infos import Missing, Unavailable
 from shared.contract.questions.explain import Shortage
 from shared.runtime.errors import SettingError
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import until_tick
 from tidegate.keda.decision import Keda
 from tidegate.keda.reason import Decision
 from tidegate.keda.scaledobject import (
@@ -200,7 +201,8 @@ class Autoscaler:
     async def _wait(self) -> None:
         """Wait until KEDA or the HPA is due, a second has passed, or a trigger wakes the loop."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(OBSERVE_S, max(0.0, self._keda.next_at - self._now()) / self._speed)):
+            due_s = max(0.0, self._keda.next_at - self._now()) / self._speed
+            async with asyncio.timeout(min(until_tick(OBSERVE_S, time.time()), due_s)):
                 await self._woken.wait()
 
     async def _step(self, metrics: Sequence[Metric]) -> None:

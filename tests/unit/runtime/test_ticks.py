@@ -1,0 +1,26 @@
+"""Ticks: all who wait for one of an interval wait for the same moment."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.runtime.ticks import until_tick
+
+# Sums of these are exact in a float.
+EVERY = st.integers(1, 40).map(lambda n: n / 4)
+TIMES = st.integers(2**40, 2**41).map(lambda n: n / 1024)
+
+
+@given(EVERY, TIMES)
+def test_a_tick_is_a_multiple_of_its_interval(every_s: float, now: float) -> None:
+    wait_s = until_tick(every_s, now)
+    assert every_s / 4 < wait_s <= every_s * 5 / 4
+    assert (now + wait_s) % every_s == 0
+
+
+@given(EVERY, TIMES, st.integers(1, 64))
+def test_a_timer_that_fires_early_does_not_tick_twice(every_s: float, now: float, early: int) -> None:
+    at = now + until_tick(every_s, now)
+    fired = at - every_s * early / 256
+    assert fired + until_tick(every_s, fired) == at + every_s
