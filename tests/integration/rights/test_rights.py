@@ -321,13 +321,16 @@ async def test_setup_takes_rollups_from_a_store_of_an_older_version(admin: Clien
 async def test_only_admin_creates_or_deletes_anything() -> None:
     """Of the requests to JetStream that change something, no other identity has any but the console's two.
 
-    A camera's old password is overwritten on disk, and a replayed dead letter is removed.
+    A camera's old password and an applied site file's journal are overwritten on disk; a replayed dead letter is
+    removed.
     """
     deletes = {
         ("console-operator", f"STREAM.MSG.DELETE.KV_{names.CREDENTIALS}"),
+        ("console-admin", f"STREAM.MSG.DELETE.KV_{names.CREDENTIALS}"),
+        ("console-admin", f"STREAM.MSG.DELETE.KV_{names.SITE}"),
         ("console-admin", f"STREAM.MSG.DELETE.{names.DLQ}"),
     }
-    harmless = ("STREAM.INFO.", "CONSUMER.INFO.", "CONSUMER.MSG.NEXT.", "DIRECT.GET.")
+    harmless = ("STREAM.INFO.", "STREAM.MSG.GET.KV_", "CONSUMER.INFO.", "CONSUMER.MSG.NEXT.", "DIRECT.GET.")
     for identity in IDENTITIES:
         for subject in attacks.PERMISSIONS[identity]["publish"]:
             request = subject.removeprefix(f"{names.IMPORTED_API}.")
