@@ -143,9 +143,9 @@ ROWS: dict[tuple[str, str], Row] = {
     ("PUT", "/models/active"): Row("admin", 404, "models/active", body={"name": "yard"}, everything=True),
     # ---- the site file: of all cameras
     ("GET", "/site"): Row("operator", 200, "site", everything=True),
-    ("POST", "/site/compare"): Row("admin", 200, "site/compare", body={"text": "cameras: {}"}, everything=True),
+    ("POST", "/site/compare"): Row("admin", 200, "site/compare", body={"text": "recording:"}, everything=True),
     ("POST", "/site/apply"): Row(
-        "admin", 409, "site/apply", body={"text": "cameras: {}", "token": "guessed"}, everything=True
+        "admin", 409, "site/apply", body={"text": "recording:", "token": "guessed"}, everything=True
     ),
     ("GET", "/site/apply"): Row("admin", 200, "site/apply", everything=True),
     # ---- the system
