@@ -19,6 +19,7 @@ from shared.site.state import State
 
 _REMEDY = "the console has no variables: set the password in the camera's form, or run 'tidegate apply'"
 _OPTION = ": --prune removes it"
+_PASSWORD = ("the stored password stays", "the stored login stays")
 
 
 class Comparison(NamedTuple):
@@ -34,10 +35,17 @@ def compare(text: str, wanted: Wanted, now: State, prune: Collection[str]) -> Co
         found = plan.plan(wanted.site, now, wanted.logins, wanted.sections & frozenset(prune))
     except Mistakes as e:
         raise Mistakes("the site", [_with_remedy(mistake) for mistake in e.all]) from None
-    notices = [notice.removesuffix(_OPTION) for notice in found.notices]
+    return Comparison(found._replace(notices=_notices(found, wanted)), _token(text, now, prune))
+
+
+def _notices(found: Plan, wanted: Wanted) -> list[str]:
+    """Return what stays. Passwords stay always, so one line counts them."""
+    stays = [notice.removesuffix(_OPTION) for notice in found.notices if not notice.endswith(_PASSWORD)]
+    if count := len(found.notices) - len(stays):
+        stays.insert(0, f"the stored password of {count} camera{'s' * (count > 1)} stays")
     if wanted.has_readers:
-        notices.insert(0, "readers are not changed here: 'tidegate apply' changes them")
-    return Comparison(found._replace(notices=notices), _token(text, now, prune))
+        stays.insert(0, "readers are not changed here: 'tidegate apply' changes them")
+    return stays
 
 
 def _with_remedy(mistake: Mistake) -> Mistake:

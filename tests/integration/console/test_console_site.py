@@ -67,6 +67,7 @@ async def test_the_file_has_variables_in_place_of_passwords(server: NatsServer, 
         text = answer.json()["text"]
         assert "password: '${SITE_LOBBY_PASSWORD}'" in text and "keep_days: 7" in text
         found = await compared(person, text)
+        assert found["notices"] == ["the stored password of 1 camera stays"]
         assert not found["changes"] and not found["mistakes"] and found["sections"] == ["cameras", "recording"]
 
 

@@ -77,7 +77,7 @@ export class Result {
     this.interrupted(found.interrupted);
     if (found.mistakes.length) return this.#mistakes(found.mistakes);
     const all = found.added + found.changed + found.removed;
-    this.#state(all ? strings.summary(found.added, found.changed, found.removed) : strings.same);
+    this.#state(all ? strings.planned(found.added, found.changed, found.removed) : strings.same);
     this.#choices(found.sections);
     this.apply.hidden = !all && !found.interrupted;
     setText(this.apply, all ? strings.apply : strings.complete);
@@ -99,6 +99,7 @@ export class Result {
   /** @param {Mistake[]} mistakes */
   #mistakes(mistakes) {
     this.#state("");
+    this.sections.hidden = true;
     setText(this.error, strings.mistakes(mistakes.length));
     this.#area.setAttribute("aria-invalid", "true");
     fill(this.list, h("ul", { class: "site-changes" }, mistakes.map((mistake) => this.#mistake(mistake))));

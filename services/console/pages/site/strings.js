@@ -25,13 +25,15 @@ export const strings = {
   same: "Nothing to change: what runs is as the file says.",
   summary: (/** @type {number} */ added, /** @type {number} */ changed, /** @type {number} */ removed) =>
     `${added} added, ${changed} changed, ${removed} removed`,
+  planned: (/** @type {number} */ added, /** @type {number} */ changed, /** @type {number} */ removed) =>
+    `${added} to add, ${changed} to change, ${removed} to remove`,
   mistakes: (/** @type {number} */ n) => `${count(n, "mistake")}: nothing can be applied.`,
   line: (/** @type {number} */ n) => `Line ${n}`,
   /** @type {Record<string, string>} */
-  kinds: { add: "added", change: "changed", remove: "removed" },
+  kinds: { add: "add", change: "change", remove: "remove" },
   more: (/** @type {number} */ n) => `And ${n.toLocaleString("en")} more.`,
-  stays: (/** @type {number} */ n) => `${count(n, "thing")} to know, such as what stays`,
-  prune: "Also remove what the file does not have:",
+  stays: (/** @type {number} */ n) => `What stays: ${count(n, "line")}`,
+  prune: "Also remove what is not in the file",
   /** @type {Record<string, string>} */
   sections: { cameras: "cameras, their rules and policies", groups: "groups' policies", recording: "the policy of all cameras" },
   apply: "Apply",
