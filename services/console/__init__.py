@@ -10,7 +10,7 @@
 | `console` | what all routes share |
 | `feed` | events of the bus, forwarded to browsers |
 | `video` | pictures, clips and live video |
-| `cameras`, `now`, `recordings`, `review`, `find`, `ask`, `scaling`, `models`, `system` | one for each page |
+| `cameras`, `now`, `recordings`, `review`, `find`, `ask`, `scaling`, `models`, `site`, `system` | one for each page |
 | `people`, `oidc` | signing in, and the people who may; single sign-on by an organisation's own accounts |
 | `server` | the server, which mounts the pages |
 | `pages` | HTML, CSS and JavaScript, as browsers get them |

@@ -54,10 +54,14 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bucket(msgspec.Struct, frozen=True, kw_only=True):
-    """A KV bucket whose single keys are read. watched: also its changes. writes: which keys, after `$KV.<name>.`."""
+    """A KV bucket whose single keys are read. watched: also its changes. listed: also all of it, from its leader.
+
+    writes: which keys, after `$KV.<name>.`.
+    """
 
     name: str
     watched: bool = False
+    listed: bool = False
     writes: tuple[str, ...] = ()
 
 
@@ -191,6 +195,14 @@ def _events(*kinds: str, camera: str = ">") -> tuple[str, ...]:
 _SHOWN = (names.EVENTS, names.ALERTS, names.PICTURES, names.USAGE)
 
 
+# Cameras, their passwords and their rules.
+_REGISTRY = (
+    Bucket(name=names.CAMERAS, listed=True, writes=(_CAMERA, names.removed(_CAMERA))),
+    Bucket(name=names.CREDENTIALS, listed=True, writes=(_CAMERA,)),
+    Bucket(name=names.RULES, listed=True, writes=(_CAMERA,)),
+)
+
+
 def _console() -> tuple[Peer, ...]:
     """Return what the console does for viewers, operators and admins: each has rights that those before lack."""
     return (
@@ -210,19 +222,19 @@ def _console() -> tuple[Peer, ...]:
             counts_work=True,
             buckets=(_CAMERAS, Bucket(name=names.RULES, watched=True), Bucket(name=names.RUNS, watched=True)),
         ),
-        # Changing a camera's address or password requires reading its credentials.
+        # Changing a camera's address or password requires reading its credentials. The site file has all four buckets.
         Peer(
             identity="console-operator",
             asks=(names.ASK, *_found(names.micro("vlm"))),
             states=(names.MEDIA,),
             erases=(f"KV_{names.CREDENTIALS}",),
             buckets=(
-                Bucket(name=names.CAMERAS, writes=(_CAMERA, names.removed(_CAMERA))),
-                Bucket(name=names.CREDENTIALS, writes=(_CAMERA,)),
-                Bucket(name=names.RULES, writes=(_CAMERA,)),
+                *_REGISTRY,
+                Bucket(name=names.RECORDINGS, listed=True),
             ),
         ),
-        # A dead letter is replayed to its subject, after a comparison with the original.
+        # A dead letter is replayed to its subject, after a comparison with the original. A site file is applied as a
+        # whole, so one identity writes all that it may change.
         Peer(
             identity="console-admin",
             publishes=(
@@ -237,8 +249,13 @@ def _console() -> tuple[Peer, ...]:
                 Read(stream=names.AUDIT, by_subject=True),
                 *(Read(stream=stream, by_subject=True) for stream in _STREAMS_OF_WORK),
             ),
-            states=(names.DLQ, names.AUDIT),
-            erases=(names.DLQ,),
+            states=(names.DLQ, names.AUDIT, names.MEDIA),
+            erases=(names.DLQ, f"KV_{names.CREDENTIALS}", f"KV_{names.SITE}"),
+            buckets=(
+                *_REGISTRY,
+                Bucket(name=names.RECORDINGS, listed=True, writes=("default", "camera.*", "group.*")),
+                Bucket(name=names.SITE, listed=True, writes=("apply", "change.*")),
+            ),
         ),
     )
 

@@ -29,6 +29,7 @@ PAGES = {
     "ask": "main form",
     "scaling": "main .card",
     "models": "main table, main .empty",
+    "site": "main textarea",
     "system": "main details, main table",
     "people": "main table",
     "me": "main form",

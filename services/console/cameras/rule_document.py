@@ -7,20 +7,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from services.console.web.wrong_parts import WrongPart, wrong_parts
 from shared.contract import rules as book
-from shared.contract.reading.handwritten import LOADER
-from shared.contract.reading.mistakes import Mistake, Mistakes
+from shared.contract.reading.mistakes import Mistakes
 from shared.contract.rules import Rules
 
 _SCALARS = (str, int, float, bool, type(None))
-
-
-class WrongPart(msgspec.Struct, frozen=True, kw_only=True):
-    """A mistake. path: `rules[2].zone`; empty for the whole. line: of the text, from 1; None if unknown."""
-
-    path: str
-    text: str
-    line: int | None = None
 
 
 class DrawnRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +66,7 @@ def written(value: Any) -> str:
 
 
 def _wrong(mistakes: Mistakes, text: str) -> DrawnRules:
-    root = _composed(text)
-    wrong = [WrongPart(path=m.path, text=m.text, line=_line(root, m)) for m in mistakes.all]
-    return DrawnRules(text=text, mistakes=wrong, error=str(mistakes))
+    return DrawnRules(text=text, mistakes=wrong_parts(text, mistakes.all), error=str(mistakes))
 
 
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -94,43 +84,3 @@ def _is_flat(item: Any) -> bool:
     return isinstance(item, _SCALARS) or (
         isinstance(item, list | tuple) and all(isinstance(part, _SCALARS) for part in item)
     )
-
-
-def _composed(text: str) -> yaml.Node | None:
-    try:
-        return yaml.compose(text, Loader=LOADER)
-    except Exception:  # Invalid YAML has no lines to point at.
-        return None
-
-
-def _line(root: yaml.Node | None, mistake: Mistake) -> int | None:
-    """Return the line of the part, or of its nearest existing ancestor."""
-    node, path = root, mistake.path
-    line = root.start_mark.line + 1 if root else None
-    while node is not None and path:
-        step = _step(node, path)
-        if step is None:
-            break
-        line, node, path = step
-    return line
-
-
-def _step(node: yaml.Node, path: str) -> tuple[int, yaml.Node, str] | None:
-    """Return (line, part, rest of the path) for the first part of a path; None if it is not there."""
-    if isinstance(node, yaml.SequenceNode) and path.startswith("["):
-        number, _, rest = path[1:].partition("]")
-        if number.isdecimal() and int(number) < len(node.value):
-            part = node.value[int(number)]
-            return part.start_mark.line + 1, part, rest.removeprefix(".")
-    if isinstance(node, yaml.MappingNode):
-        # A label may have dots.
-        keys = [(key, part) for key, part in node.value if _begins(path, str(key.value))]
-        if keys:
-            key, part = max(keys, key=lambda pair: len(pair[0].value))
-            rest = path[len(key.value) :]
-            return key.start_mark.line + 1, part, rest.removeprefix(".")
-    return None
-
-
-def _begins(path: str, key: str) -> bool:
-    return path.startswith(key) and path[len(key) :][:1] in ("", ".", "[")

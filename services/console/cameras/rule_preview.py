@@ -7,12 +7,12 @@ from typing import Literal
 
 import msgspec
 
-from services.console.cameras.rule_document import WrongPart
 from services.console.links.child import ChildFailed, Question, ask_child
 from services.console.links.log_walk import walk
 from services.console.web.alike import alike
 from services.console.web.concurrency_limit import ConcurrencyLimit
 from services.console.web.refused import Refused
+from services.console.web.wrong_parts import WrongPart
 from shared.bus.client import Connection
 from shared.bus.log import Log
 from shared.contract import names

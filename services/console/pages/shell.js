@@ -12,7 +12,7 @@ const ROLES = ["viewer", "operator", "admin"];
 /** Pages in the order of the navigation, and who may use them. @type {Record<string, string>} */
 const PAGES = {
   now: "viewer", cameras: "viewer", review: "viewer", recordings: "viewer", find: "viewer", ask: "viewer", scaling: "viewer",
-  models: "viewer", system: "viewer", people: "admin", me: "viewer",
+  models: "viewer", site: "operator", system: "viewer", people: "admin", me: "viewer",
 };
 const HIDDEN = ["me"];
 const POLL_MS = 3000;
@@ -120,7 +120,7 @@ export class Shell {
   }
 
   #rail() {
-    const names = Object.keys(PAGES).filter((page) => !HIDDEN.includes(page) && (page !== "people" || this.may("admin")));
+    const names = Object.keys(PAGES).filter((page) => !HIDDEN.includes(page) && this.may(/** @type {string} */ (PAGES[page])));
     for (const page of names) {
       this.links[page] = h("a", { href: `#/${page}` }, /** @type {any} */ (strings.pages)[page]);
     }

@@ -11,6 +11,7 @@ export const strings = {
     ask: "Ask",
     scaling: "Scaling",
     models: "Models",
+    site: "Site",
     system: "System",
     people: "People",
     me: "Me",

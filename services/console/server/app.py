@@ -27,6 +27,7 @@ from services.console.server import openapi
 from services.console.server.files import index, page
 from services.console.server.headers import App, Headers
 from services.console.server.pages import Pages
+from services.console.site import routes as site
 from services.console.system import routes as system
 from services.console.video import routes as video
 from services.console.web.errors import HANDLERS
@@ -49,6 +50,7 @@ PAGES: tuple[Any, ...] = (
     ask,
     scaling,
     models,
+    site,
     system,
 )
 # Enough for a picture to search for, or a trace of arrivals.

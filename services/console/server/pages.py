@@ -16,6 +16,7 @@ from services.console.oidc.provider import Provider
 from services.console.recordings.state import Recordings
 from services.console.review.state import Review
 from services.console.scaling.state import Scaling
+from services.console.site.state import SitePage
 from services.console.system.state import System
 from services.console.video.state import Video
 
@@ -35,6 +36,7 @@ class Pages:
         self.ask = Ask(console, self.now)
         self.scaling = Scaling(console)
         self.models = ModelsPage(console, self.now)
+        self.site = SitePage(console)
         self.system = System(console, self.video, self.now)
         self.oidc = Provider(console.settings)
 
@@ -49,4 +51,5 @@ class Pages:
             self.recordings.periods.run(),
             self.review.reader.run(),
             self.scaling.whatif.run(),
+            self.site.applying.run(),
         ]

@@ -12,5 +12,6 @@
 | `times` | times in requests |
 | `cached_value` | one fetch for all requests within a short time |
 | `concurrency_limit` | a limit of a person's concurrent requests; pure |
+| `wrong_parts` | mistakes in a text, each with its line; pure |
 | `disconnects` | work that ends if its browser disconnects |
 """

@@ -117,7 +117,8 @@ def _read(read: Read) -> Rights:
 def _bucket(bucket: Bucket) -> Rights:
     """Return the rights to bind to a bucket and read single keys.
 
-    If the bucket is watched, add the rights to read all of it and hear its changes, without a consumer.
+    If the bucket is listed, add the right to read all of it from its leader. If it is watched, add the rights to read
+    all of it and hear its changes, without a consumer.
     """
     stream = f"KV_{bucket.name}"
     keys = f"$KV.{bucket.name}"
@@ -125,6 +126,8 @@ def _bucket(bucket: Bucket) -> Rights:
         api=(api("STREAM.INFO", stream), api("DIRECT.GET", stream, keys, ">")),
         stored=tuple(f"{keys}.{written}" for written in bucket.writes),
     )
+    if bucket.listed:
+        found += Rights(api=(api("STREAM.MSG.GET", stream),))
     if not bucket.watched:
         return found
     return found + Rights(api=(api("DIRECT.GET", stream),), subscriptions=(names.change(bucket.name, ">"),))

@@ -28,7 +28,7 @@ OTHERS = sorted(set(attacks.PERMISSIONS) - {"admin"})
 # What an identity may delete by its record, which its own tests attack.
 RIGHTFUL = {
     "console-operator": {f"KV_{names.CREDENTIALS}"},
-    "console-admin": {f"KV_{names.CREDENTIALS}", names.DLQ},
+    "console-admin": {f"KV_{names.CREDENTIALS}", f"KV_{names.SITE}", names.DLQ},
 }
 
 

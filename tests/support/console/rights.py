@@ -141,6 +141,13 @@ ROWS: dict[tuple[str, str], Row] = {
     ("GET", "/models"): Row("viewer", 200, "models"),
     ("GET", "/models/{name}/picture"): Row("viewer", 404, "models/yard/picture", everything=True),
     ("PUT", "/models/active"): Row("admin", 404, "models/active", body={"name": "yard"}, everything=True),
+    # ---- the site file: of all cameras
+    ("GET", "/site"): Row("operator", 200, "site", everything=True),
+    ("POST", "/site/compare"): Row("admin", 200, "site/compare", body={"text": "recording:"}, everything=True),
+    ("POST", "/site/apply"): Row(
+        "admin", 409, "site/apply", body={"text": "recording:", "token": "guessed"}, everything=True
+    ),
+    ("GET", "/site/apply"): Row("admin", 200, "site/apply", everything=True),
     # ---- the system
     ("GET", "/streams"): Row("viewer", 200, "streams", everything=True),
     ("GET", "/doctor"): Row("operator", 200, "doctor"),

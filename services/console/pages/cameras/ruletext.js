@@ -1,6 +1,7 @@
 /** Rules as text, with every mistake at its line. */
 
 import { fill, h, setText } from "../parts/dom.js";
+import { selectLine } from "../parts/lines.js";
 import { rules as texts } from "./rule-strings.js";
 
 /** @typedef {{path: string, text: string, line: number | null}} Mistake */
@@ -34,15 +35,6 @@ export class RuleText {
   /** @param {Mistake} mistake */
   #place({ line }) {
     if (!line) return null;
-    return h("button", { type: "button", class: "plain", onclick: () => this.#go(line) }, texts.line(line), " ");
-  }
-
-  /** @param {number} line */
-  #go(line) {
-    const lines = this.area.value.split("\n");
-    const begin = lines.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0);
-    this.area.focus();
-    this.area.setSelectionRange(begin, begin + (lines[line - 1]?.length ?? 0));
-    this.area.scrollTop = this.area.scrollHeight * Math.max(0, (line - 3) / lines.length);
+    return h("button", { type: "button", class: "plain", onclick: () => selectLine(this.area, line) }, texts.line(line), " ");
   }
 }

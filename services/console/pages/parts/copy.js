@@ -7,7 +7,7 @@ import { toast } from "./toast.js";
 
 /** Copy the text of an element or a field; select it where the browser refuses. @param {HTMLElement} element */
 export async function copy(element) {
-  const field = element instanceof HTMLInputElement ? element : null;
+  const field = element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement ? element : null;
   try {
     await navigator.clipboard.writeText(field ? field.value : (element.textContent ?? ""));
     toast(strings.copied);

@@ -1,0 +1,114 @@
+"""A site file as people give it to a browser: its site, or its mistakes. Pure.
+
+It reads no file, and no variable has a value: a web request must get neither those of the server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import yaml
+
+from shared.contract.reading.mistakes import Mistake, Mistakes, join
+from shared.runtime.redact import split_credentials
+from shared.site import format as site_format
+from shared.site import references
+from shared.site.format import REFERENCE, Site
+from shared.site.references import Login
+
+WHERE = "the site file"
+READERS = "readers"
+# Characters of a file: thousands of cameras.
+MOST = 4 * 1024 * 1024
+_FILES = ("password_file", "rules_file")
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+class Wanted(NamedTuple):
+    """site: without readers. sections: of the file, without readers. has_readers: whether the file has some."""
+
+    site: Site
+    sections: frozenset[str]
+    logins: dict[str, Login]
+    has_readers: bool
+
+
+class Unreadable(Mistakes):
+    """The text is no YAML and no JSON. line: where, from 1; None if unknown."""
+
+    def __init__(self, text: str, line: int | None) -> None:
+        super().__init__(WHERE, [Mistake("", text)])
+        self.line = line
+
+
+def read(text: str) -> Wanted:
+    """Return what a file declares. Raises Mistakes, none of which repeats a password."""
+    value, doubled = _parsed(text.encode(errors="replace"))
+    if not isinstance(value, dict):
+        raise Mistakes(WHERE, [Mistake("", "it is no site file: it has no sections, such as 'cameras'")])
+    if refused := list(_refused(value)):
+        raise Mistakes(WHERE, refused)
+    site = site_format.site_of(value, WHERE, doubled)
+    logins = {id: references.resolve(camera, {}) for id, camera in site.cameras.items()}
+    own = msgspec.structs.replace(site, readers={})
+    return Wanted(own, frozenset(value) - {READERS, "defaults"}, logins, bool(site.readers))
+
+
+def _parsed(text: bytes) -> tuple[Any, list[Mistake]]:
+    try:
+        return site_format.parse(text, WHERE)
+    except Mistakes as e:
+        cause = e.__cause__
+        if cause is None:
+            raise
+        raise _unreadable(cause) from None
+
+
+def _unreadable(cause: BaseException) -> Unreadable:
+    """Return the place and the reason, without a word of the text: it may be a password."""
+    mark = getattr(cause, "problem_mark", None)
+    reason = "it is neither YAML nor JSON"
+    if isinstance(cause, yaml.scanner.ScannerError | yaml.parser.ParserError):
+        reason = f"{reason}: {cause.problem}"
+    elif str(cause).startswith("aliases"):
+        reason = str(cause)
+    return Unreadable(reason, mark.line + 1 if mark else None)
+
+
+def _refused(value: Any) -> Iterator[Mistake]:
+    """Yield a mistake for each literal password and each reference to a file, wherever it is."""
+    left = [("", value)]
+    while left:
+        path, part = left.pop()
+        if isinstance(part, dict):
+            items = [(join(path, key), str(key).lower(), item) for key, item in part.items()]
+        elif isinstance(part, list):
+            items = [(f"{path}[{i}]", "", item) for i, item in enumerate(part)]
+        else:
+            continue
+        for at, name, item in items:
+            if name in _FILES:
+                yield Mistake(at, "the console reads no files: write the content here, or use 'tidegate apply'")
+            elif name == "password" and item is not None and not _is_reference(item):
+                yield Mistake(at, "give a variable, such as ${LOBBY_PASSWORD}: no password here")
+            elif isinstance(item, str) and _has_password(item):
+                yield Mistake(at, "it has a password: give 'user' and 'password', or a variable for all of it")
+            else:
+                left.append((at, item))
+
+
+def _is_reference(item: Any) -> bool:
+    return isinstance(item, str) and re.search(REFERENCE, item) is not None
+
+
+def _has_password(text: str) -> bool:
+    if "://" not in text:
+        return False
+    try:
+        secret = split_credentials(_VARIABLE.sub("", text))[1]
+    except ValueError:
+        return "@" in text
+    return bool((secret or "").partition(":")[2])
