@@ -148,4 +148,3 @@ class PullRequest:
         self.was_cut = is_cut
         self.expected = 0
         self._ended()
-        self._ended()
