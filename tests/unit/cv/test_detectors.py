@@ -58,7 +58,7 @@ def pictures(bikes: list[Image]) -> list[Image]:
 
 
 def test_a_format_is_refused_for_a_model_that_is_no_exported_file() -> None:
-    with pytest.raises(ModelError, match="CV_MODEL_FORMAT=yolox is for exported files, not for openvino:.*: leave it"):
+    with pytest.raises(ModelError, match=r"CV_MODEL_FORMAT=yolox is for exported files, not for openvino:.*: leave it"):
         load(EMBEDDED, format="yolox")
 
 
