@@ -86,7 +86,8 @@ def decode(value: bytes) -> Entry:
 
 
 def _times(states: list[str], prefix: str) -> tuple[int, ...]:
-    return tuple(int(s.removeprefix(prefix)) for s in states if re.fullmatch(prefix + "[0-9]{1,15}", s))
+    texts = [s.removeprefix(prefix) for s in states if s.startswith(prefix)]
+    return tuple(int(text) for text in texts if re.fullmatch("[0-9]{1,15}", text))
 
 
 def _seconds(text: str) -> float:
