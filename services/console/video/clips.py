@@ -127,37 +127,38 @@ class Clips:
 
     async def _assemble(self, camera: str, since: dt.datetime, until: dt.datetime) -> Clip:
         """Return the clip from recordings if MEDIA has not its beginning, else of the stream that shows more."""
-        begins = [await self._begin(camera, since, until, main) for main in (True, False)]
-        first = min((begin for begin in begins if begin), default=None)
-        if (first is None or first > since + SLACK) and (clip := await self._recorded(camera, since, until)):
-            return clip
-        row = await self._read(camera, since, until, main=True) if begins[0] else _Row()
-        if not row.shows_all_of(since, until):
-            other = await self._read(camera, since, until, main=False)
-            row = other if other.shown > row.shown + SLACK or not row.parts else row
+        row = await self._longer(camera, since, until, by=since + SLACK)
         if not row.parts:
-            if row.size > self._most:
-                raise Refusal(413, f"one segment is over {self._most // MB} MB, the limit of CONSOLE_CLIP_MAX_MB")
             if clip := await self._recorded(camera, since, until):
                 return clip
+            row = await self._longer(camera, since, until, by=until)
+        if not row.parts:
             raise none_between(camera, since, until)
         joined = await asyncio.to_thread(fmp4.join, row.parts)
         return self._clip(camera, row.stored, joined, row.is_whole)
 
-    async def _begin(self, camera: str, since: dt.datetime, until: dt.datetime, main: bool) -> dt.datetime | None:
-        """Return when the first segment of a stream in a period starts."""
-        async with aclosing(walk(self._client, camera, since, until, main=main)) as walking:
-            async for one in walking:
-                return one.segment.start
-        return None
+    async def _longer(self, camera: str, since: dt.datetime, until: dt.datetime, *, by: dt.datetime) -> _Row:
+        """Return the segments of the main stream, or of the substream if that shows more. Raises Refusal."""
+        row = await self._read(camera, since, until, by=by, main=True)
+        if not row.shows_all_of(since, until):
+            other = await self._read(camera, since, until, by=by, main=False)
+            row = other if other.shown > row.shown + SLACK or not row.parts else row
+        if row.size > self._most and not row.parts:
+            raise Refusal(413, f"one segment is over {self._most // MB} MB, the limit of CONSOLE_CLIP_MAX_MB")
+        return row
 
-    async def _read(self, camera: str, since: dt.datetime, until: dt.datetime, *, main: bool) -> _Row:
-        """Return the segments of a period, up to the limit, and without those that can't be decoded."""
+    async def _read(self, camera: str, since: dt.datetime, until: dt.datetime, *, by: dt.datetime, main: bool) -> _Row:
+        """Return the segments of a period, up to the limit, and without those that can't be decoded.
+
+        by: a stream that begins later has none. main: of the main stream of a camera with a substream.
+        """
         stored: list[StoredSegment] = []
         parts: list[Part] = []
         size, is_whole, is_broken = 0, True, False
         async with aclosing(walk(self._client, camera, since, until, main=main)) as walking:
             async for one in walking:
+                if not parts and one.segment.start > by:
+                    break
                 is_broken = is_broken and not one.segment.starts_gop
                 try:
                     video = None if is_broken else fmp4.read(one.payload)
