@@ -77,11 +77,11 @@ async def test_mistakes_lead_to_their_lines_and_another_text_needs_another_compa
     server: NatsServer, admin: Client
 ) -> None:
     async with console_on(server, admin) as console, site(console) as page:
-        await write(page, "cameras:\n  lobby:\n    url: rtsp://10.0.0.7/a\n    pasword: x\n")
+        await write(page, "cameras:\n  lobby:\n    url: rtsp://10.0.0.7/a\n    colour: x\n")
         await page.get_by_role("button", name="Line 4").press("Enter")
         assert await page.evaluate(
             "(() => { const a = document.activeElement; return a.value.slice(a.selectionStart, a.selectionEnd) })()"
-        ) == ("    pasword: x")
+        ) == ("    colour: x")
         await write(page, "cameras: {lobby: {url: rtsp://10.0.0.7/a}}")
         await page.wait_for_selector(f"{CHANGES}:has-text('camera lobby')")
         await page.type(TEXT, " ")

@@ -52,7 +52,7 @@ async def get_site(asker: User, page: Page) -> SiteFile:
     access.everything(asker, _WHAT)
     is_admin = asker.may("admin")
     js = (page.console.links.admin if is_admin else page.console.links.operator).jetstream()
-    with page.limit.slot(asker.name):
+    with page.limit.slot():
         text, left = await asyncio.to_thread(export.document, await state.read(js))
         lock = await journal.pending(js) if is_admin else None
     return SiteFile(text=text, notices=[plain(line) for line in left], interrupted=answers.interrupted(lock))
@@ -62,7 +62,7 @@ async def get_site(asker: User, page: Page) -> SiteFile:
 async def compare_site(asker: User, page: Page, data: JSONBody[WrittenSite]) -> ComparedSite:
     """Every mistake in a site file, with its path and its line; or what it changes. Nothing changes yet."""
     access.everything(asker, _WHAT)
-    with page.limit.slot(asker.name):
+    with page.limit.slot():
         try:
             wanted = await asyncio.to_thread(document.read, data.text)
             _, found = await _compared(page, wanted, data)

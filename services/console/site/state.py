@@ -6,11 +6,11 @@ from services.console.console import Console
 from services.console.site.applying import Applying
 from services.console.web.concurrency_limit import ConcurrencyLimit
 
-_BUSY = "a site file of yours is still being read: try again once that has ended"
+_BUSY = "two site files are being read already: try again in a moment"
 
 
 class SitePage:
-    """limit: of reads of the whole site by one person. applying: the one apply."""
+    """limit: of concurrent reads of the whole site. applying: the one apply."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

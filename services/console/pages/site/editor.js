@@ -13,7 +13,7 @@ import { strings } from "./strings.js";
 /** @typedef {import("./types.js").Applied} Applied */
 /** @typedef {import("./types.js").SiteFile} SiteFile */
 
-const MOST = 4 * 1024 * 1024;
+const MOST = 1024 * 1024;
 const EVERY_MS = 500;
 
 /** A text that was not applied when the page was left. */
@@ -44,7 +44,7 @@ export class SiteEditor {
       this.area, h("p", { class: "small muted", id: "site-hint" }, strings.hint), h("div", { class: "row" }, this.compare, this.reset)),
     this.result.element);
     this.#mark();
-    void this.#watch();
+    void this.#watch(file.interrupted);
   }
 
   end() {
@@ -135,12 +135,15 @@ export class SiteEditor {
     if (run?.state === "runs" && !signal.aborted) this.result.busy(strings.applying(run.doing), run.doing);
   }
 
-  /** Show an apply that another person, or another page, began. */
-  async #watch() {
+  /** Show an apply that another person, or another page, began. @param {string} first shown if there is none */
+  async #watch(first) {
     const signal = this.#ended.signal;
+    let shown = false;
     for (;;) {
       const run = /** @type {Applied | null} */ (await get("site/apply", {}, signal).catch(() => null));
-      if (signal.aborted || run?.state !== "runs") return;
+      if (signal.aborted) return;
+      if (run?.state !== "runs") return this.result.interrupted(shown ? strings.otherEnded : first);
+      shown = true;
       this.result.interrupted(strings.otherRuns(run.by, run.doing));
       await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
     }

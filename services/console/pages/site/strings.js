@@ -16,7 +16,7 @@ export const strings = {
   uploadLabel: "Upload a site file",
   reset: "Back to what runs",
   resetAsk: "Discard your changes to the text, and show what runs?",
-  tooLong: "This file is longer than 4 MB, the most that the console takes: use tidegate apply.",
+  tooLong: "This file is longer than 1 MB, the most that the console takes: use tidegate apply.",
   compare: "Compare",
   comparing: "Comparing …",
   result: "Changes",
@@ -43,5 +43,6 @@ export const strings = {
   applying: (/** @type {string} */ doing) => (doing ? `Applying: ${doing} …` : "Applying …"),
   progress: "Progress of the apply",
   done: (/** @type {string} */ summary) => `Applied: ${summary}.`,
+  otherEnded: "The other apply has ended: reload the page to see what runs.",
   otherRuns: (/** @type {string} */ by, /** @type {string} */ doing) => `${by} applies a site file now: ${doing}`,
 };
