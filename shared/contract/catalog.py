@@ -233,29 +233,36 @@ def _console() -> tuple[Peer, ...]:
                 Bucket(name=names.RECORDINGS, listed=True),
             ),
         ),
-        # A dead letter is replayed to its subject, after a comparison with the original. A site file is applied as a
-        # whole, so one identity writes all that it may change.
-        Peer(
-            identity="console-admin",
-            publishes=(
-                names.media(_CAMERA),
-                *_events(*map(names.revised, _INDEXED), *map(names.past, _INDEXED), camera=_CAMERA),
-                *_events(*_INDEXED, "alerts", "incidents", camera=_CAMERA),
-                *_jobs("verify", *_INTERACTIVE, "caption", camera=_CAMERA),
-                *(names.backfill(service, _CAMERA) for service in ("cv", "embed")),
-            ),
-            reads=(
-                Read(stream=names.DLQ, by_subject=True),
-                Read(stream=names.AUDIT, by_subject=True),
-                *(Read(stream=stream, by_subject=True) for stream in _STREAMS_OF_WORK),
-            ),
-            states=(names.DLQ, names.AUDIT, names.MEDIA),
-            erases=(names.DLQ, f"KV_{names.CREDENTIALS}", f"KV_{names.SITE}"),
-            buckets=(
-                *_REGISTRY,
-                Bucket(name=names.RECORDINGS, listed=True, writes=("default", "camera.*", "group.*")),
-                Bucket(name=names.SITE, listed=True, writes=("apply", "change.*")),
-            ),
+        _console_admin(),
+    )
+
+
+def _console_admin() -> Peer:
+    """Return what the console does for admins alone.
+
+    A dead letter is replayed to its subject, after a comparison with the original. A site file is applied as a whole,
+    so one identity writes all that it may change.
+    """
+    return Peer(
+        identity="console-admin",
+        publishes=(
+            names.media(_CAMERA),
+            *_events(*map(names.revised, _INDEXED), *map(names.past, _INDEXED), camera=_CAMERA),
+            *_events(*_INDEXED, "alerts", "incidents", camera=_CAMERA),
+            *_jobs("verify", *_INTERACTIVE, "caption", camera=_CAMERA),
+            *(names.backfill(service, _CAMERA) for service in ("cv", "embed")),
+        ),
+        reads=(
+            Read(stream=names.DLQ, by_subject=True),
+            Read(stream=names.AUDIT, by_subject=True),
+            *(Read(stream=stream, by_subject=True) for stream in _STREAMS_OF_WORK),
+        ),
+        states=(names.DLQ, names.AUDIT, names.MEDIA),
+        erases=(names.DLQ, f"KV_{names.CREDENTIALS}", f"KV_{names.SITE}"),
+        buckets=(
+            *_REGISTRY,
+            Bucket(name=names.RECORDINGS, listed=True, writes=("default", "camera.*", "group.*")),
+            Bucket(name=names.SITE, listed=True, writes=("apply", "change.*")),
         ),
     )
 

@@ -316,7 +316,7 @@ FILE = Recorded(
 )
 HOLE = Hole(since=HOUR, until=BEGIN, cause="dropped", segments=3)
 LEDGER = ledger.Ledger(
-    last=ledger.Last(seq=7, epoch="k3f9", n=4, end=END), hour=HOUR, files=(FILE,), holes=(HOLE,), off=True
+    last=ledger.Last(seq=7, epoch="k3f9", n=4, end=END, main=True), hour=HOUR, files=(FILE,), holes=(HOLE,), off=True
 )
 SUM = HourTotals(hour=HOUR, seconds=2.5, size=703, files=1, lost={"dropped": 1.5}, policy_applied=True, incident=True)
 CATALOGUE = Catalogue(camera="lobby", hours=(SUM,))
@@ -527,7 +527,8 @@ FOUND_BYTES = (
     b'lip","pending":2,"note":"by labels alone","vocabulary":["person"]}'
 )
 LEDGER_BYTES = (
-    b'{"last":{"seq":7,"epoch":"k3f9","n":4,"end":"2026-11-24T13:05:09Z"},"hour":"2026-11-24T13:00:00Z","files":[{'
+    b'{"last":{"seq":7,"epoch":"k3f9","n":4,"end":"2026-11-24T13:05:09Z","main":true},"hour":"2026-11-24T13:00:00Z",'
+    b'"files":[{'
     b'"key":"lobby/2026-11-24/13/0507-ab12.mp4","start":"2026-11-24T13:05:07Z","end":"2026-11-24T13:05:09Z","codec'
     b'":"avc1.64001f","width":1280,"height":720,"track":"ab12","timescale":90000,"early":1,"init":2,"head":3,"grou'
     b'ps_ms":[0,1000],"sizes":[400,300],"first_seq":6,"last_seq":7,"epoch":"k3f9","last_n":4,"segments":2,"cuts":['

@@ -21,14 +21,11 @@ from shared.bus.wakeups import Wakeups, republished_subjects
 from shared.runtime.errors import TidegateError
 from shared.runtime.tasks import end
 from shared.runtime.telemetry import logger
-from shared.runtime.ticks import until_tick
 
 # A consumer is polled this often, so that redeliveries can't hide expiry between two replies.
 EVERY_S = 1.0
-# While it has no messages, and a first one wakes its reader: this many times as long.
-REST = 2
 # An older reply is stale.
-STALE_S = 4.0
+STALE_S = 3.0
 # A stream without permission is polled less often: each try writes a line to the server's log.
 REFUSED_S = 10.0
 
@@ -44,7 +41,6 @@ class StreamReader:
         self._every_s = every_s
         self.reply: StreamInfo | None = None
         self.first_answer = asyncio.Event()
-        self._last_seq = -1
         self.task = asyncio.create_task(self._run(), name=f"stream {stream}")
 
     async def _run(self) -> None:
@@ -52,9 +48,6 @@ class StreamReader:
             pause = self._every_s
             try:
                 self.reply = await infos.stream(self._client, self._stream)
-                if self.reply.state.last_seq == self._last_seq:
-                    pause = until_tick(REST * self._every_s, time.time())
-                self._last_seq = self.reply.state.last_seq
             except (Missing, Unavailable) as e:
                 if self._client.is_connected:
                     pause = REFUSED_S
@@ -88,7 +81,6 @@ class ConsumerReader:
         self._state: ConsumerState | None = None
         self._error: TidegateError | None = None
         self._woken_at = float("-inf")
-        self._wake = asyncio.Event()
         self._requests = metrics.CONSUMER_REQUESTS.labels(self.stream, self.consumer)
         self.task = asyncio.create_task(self._run(), name=self._what)
 
@@ -118,7 +110,6 @@ class ConsumerReader:
     def wake(self) -> None:
         """Record that a first message was stored."""
         self._woken_at = time.monotonic()
-        self._wake.set()
         self._notify()
 
     async def _run(self) -> None:
@@ -131,18 +122,12 @@ class ConsumerReader:
         pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
         while not self._client.is_closed:
             started = time.monotonic()
-            self._wake.clear()
-            may_rest = await self._read(started)
+            await self._read(started)
             self._notify()
-            rest = until_tick(REST * self._every_s, time.time())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(rest if may_rest else max(0.0, started + pause - time.monotonic())):
-                    await self._wake.wait()
+            await asyncio.sleep(max(0.0, started + pause - time.monotonic()))
             pause = self._every_s
 
-    async def _read(self, now: float) -> bool:
-        """Return whether nothing is to be seen until a first message wakes us, or none is urgent."""
-        may_rest = False
+    async def _read(self, now: float) -> None:
         stream = self._stream_reader.reply if self._stream_reader else None
         try:
             if self._client.is_connected:
@@ -153,11 +138,8 @@ class ConsumerReader:
         else:
             self._error = None
             self._state = self._state_of(reply, stream, now)
-            is_armed = await self._arm(reply, stream)
-            is_idle = not reply.num_pending and not reply.num_ack_pending
-            may_rest = is_idle and (is_armed or self._stream_reader is None)
+            await self._arm(reply, stream)
         self.first_answer.set()
-        return may_rest
 
     def _state_of(self, reply: ConsumerInfo, stream: StreamInfo | None, now: float) -> ConsumerState:
         pending = reply.num_pending
@@ -198,18 +180,15 @@ class ConsumerReader:
         )
         metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
 
-    async def _arm(self, reply: ConsumerInfo, stream: StreamInfo | None) -> bool:
-        """Return whether a first message will wake us."""
+    async def _arm(self, reply: ConsumerInfo, stream: StreamInfo | None) -> None:
         republish = stream.config.republish if stream else None
         # The count needs no message bodies, and the scaler has no permission for them.
         if republish is None or not republish.headers_only:
-            return False
+            return
         if reply.num_pending or reply.num_ack_pending:
             await self._wakeups.disarm(self.wake)
-            return False
-        subjects = republished_subjects(republish.src, republish.dest, reply.filters)
-        await self._wakeups.arm(subjects, self.wake)
-        return bool(subjects)
+        else:
+            await self._wakeups.arm(republished_subjects(republish.src, republish.dest, reply.filters), self.wake)
 
     def _notify(self) -> None:
         self.listeners.notify(consumer=self.consumer, stream=self.stream)
