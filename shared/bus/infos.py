@@ -61,6 +61,9 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamHolds(msgspec.Struct, frozen=True, kw_only=True):
+    """subjects: messages by subject, of the requested ones."""
+
+    subjects: dict[str, int] = {}
     messages: int = 0
     bytes: int = 0
     first_seq: int = 0
@@ -80,8 +83,11 @@ class StreamInfo(_Reply, frozen=True, kw_only=True):
         return self.config.retention == "workqueue"
 
     def is_whole(self, consumer: ConsumerInfo) -> bool:
-        """Whether a consumer gets every stored message; False if the stream's subjects are unknown."""
-        subjects = set(self.config.subjects)
+        """Whether a consumer gets every stored message; False if the stream's subjects are unknown.
+
+        MEDIA has main streams only while a camera with a substream sends.
+        """
+        subjects = {s for s in self.config.subjects if s != names.main(">") or self.state.subjects}
         return bool(subjects) and (not consumer.filters or subjects <= set(consumer.filters))
 
 
@@ -116,8 +122,9 @@ class ConsumerInfo(_Reply, frozen=True, kw_only=True):
 
 
 async def stream(client: Client, name: str) -> StreamInfo:
-    """Return a stream's info. Raises Missing or Unavailable."""
-    return await _ask(client, names.api("STREAM.INFO", name), StreamInfo, f"stream {name}")
+    """Return a stream's info, with the subjects of main streams. Raises Missing or Unavailable."""
+    subject, request = names.api("STREAM.INFO", name), {"subjects_filter": names.main(">")}
+    return await _ask(client, subject, StreamInfo, f"stream {name}", msgspec.json.encode(request))
 
 
 async def consumer(client: Client, of: str, name: str) -> ConsumerInfo:
@@ -137,12 +144,12 @@ def instant(text: str) -> dt.datetime | None:
 R = TypeVar("R", bound=_Reply)
 
 
-async def _ask(client: Client, subject: str, kind: type[R], what: str) -> R:
+async def _ask(client: Client, subject: str, kind: type[R], what: str, request: bytes = b"") -> R:
     if not client.is_connected:
         # The request would wait in the client's buffer until its timeout.
         raise Unavailable("NATS is not connected")
     try:
-        reply = msgspec.json.decode((await client.request(subject, timeout=TIMEOUT_S)).data, type=kind)
+        reply = msgspec.json.decode((await client.request(subject, request, timeout=TIMEOUT_S)).data, type=kind)
     except nats.errors.NoRespondersError as e:
         raise Unavailable(f"{what}: JetStream does not answer: is it enabled for this account?") from e
     except (TimeoutError, nats.errors.Error, OSError, msgspec.DecodeError, UnicodeDecodeError) as e:

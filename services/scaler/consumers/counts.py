@@ -91,6 +91,10 @@ class ExpiryCounter:
         self.total += new
         return new
 
+    def pause(self) -> None:
+        """Count nothing until the next `count`: the stream's sequences do not tell."""
+        self._first = -1
+
 
 def waiting(messages: int, last_seq: int, stream_seq: int, ack_pending: int) -> int:
     """Return the undelivered messages of a work queue's only consumer, by the stream that was read before it.

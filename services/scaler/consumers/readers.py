@@ -149,7 +149,9 @@ class ConsumerReader:
             reached = max(reply.delivered.stream_seq, first - 1)
         else:
             reached = reply.delivered.consumer_seq
-        if is_whole and stream:
+        if not is_whole:
+            self._expiry.pause()
+        elif stream:
             self._count_expired(reply, stream)
             if stream.is_work_queue:
                 state = stream.state
