@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.scaler.consumers.counts import ExpiryCounter
+from shared.bus.infos import ConsumerConfig, ConsumerInfo, StreamConfig, StreamHolds, StreamInfo
 
 
 def counter(first: int = 1, stream: int = 0, consumer: int = 0) -> ExpiryCounter:
@@ -94,3 +95,18 @@ def test_a_recreated_stream_that_begins_late_has_no_expiries() -> None:
     assert expiry.count(first_seq=1, stream_seq=0, consumer_seq=0, created="then") == 0
     assert expiry.count(first_seq=10**12, stream_seq=0, consumer_seq=0, created="now") == 0
     assert expiry.count(first_seq=10**12 + 5, stream_seq=10**12 - 1, consumer_seq=0, created="now") == 5
+
+
+def test_nothing_that_passed_during_a_pause_is_counted() -> None:
+    expiry = ExpiryCounter()
+    expiry.count(first_seq=1, stream_seq=10, consumer_seq=10)
+    expiry.pause()
+    assert expiry.count(first_seq=40, stream_seq=60, consumer_seq=30) == 0
+    assert expiry.count(first_seq=65, stream_seq=60, consumer_seq=30) == 4
+
+
+def test_a_stream_is_whole_for_a_consumer_until_it_has_main_streams() -> None:
+    cv = ConsumerInfo(config=ConsumerConfig(filter_subject="media.>"))
+    subjects = StreamConfig(subjects=("media.>", "main.>"))
+    assert StreamInfo(config=subjects).is_whole(cv)
+    assert not StreamInfo(config=subjects, state=StreamHolds(subjects={"main.lobby": 3})).is_whole(cv)
