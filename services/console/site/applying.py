@@ -13,6 +13,7 @@ from services.console.site.answers import SiteApply
 from services.console.site.comparison import Comparison
 from services.console.web.refused import Refused
 from shared.bus.client import Connection
+from shared.contract.reading.mistakes import Mistakes
 from shared.contract.segment import rfc3339
 from shared.runtime.errors import TidegateError
 from shared.runtime.plain import plain
@@ -71,6 +72,10 @@ class Applying:
             await record(found.plan.changes)
             notes = await self._change(by, shown, found.plan.changes)
             error = ""
+        except Mistakes:
+            # They may repeat parts of the file, which is its author's alone.
+            error = "the file has mistakes"
+            raise
         except TidegateError as e:
             error = plain(redact(str(e)))[:2000]
             raise

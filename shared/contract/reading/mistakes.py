@@ -172,5 +172,8 @@ def join(path: str, key: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = reprlib.repr(value)
+    try:
+        text = reprlib.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
