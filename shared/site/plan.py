@@ -8,6 +8,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -28,6 +29,8 @@ from shared.site.state import State
 
 # Differences that one line lists.
 _MOST_LISTED = 6
+# Unknown cameras that are reported: for each the nearest name is searched for.
+_MOST_UNKNOWN = 100
 Kind = Literal["add", "change", "remove"]
 _SIGNS = {"add": "+", "change": "~", "remove": "-"}
 
@@ -64,7 +67,7 @@ class Plan(NamedTuple):
 def plan(site: Site, state: State, logins: Mapping[str, Login], prune: Collection[str] = ()) -> Plan:
     """Return what to change. prune: sections of which everything goes that the file does not have. Raises Mistakes."""
     found = Plan([], [])
-    mistakes = list(_unknown_cameras(site, state))
+    mistakes = list(islice(_unknown_cameras(site, state), _MOST_UNKNOWN))
     for id, camera in site.cameras.items():
         try:
             found.changes.extend(_of_camera(id, camera, logins[id], state, found.notices))

@@ -6,12 +6,15 @@ It reads no file, and no variable has a value: a web request must get neither th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import msgspec
 import yaml
 
+from shared.contract.reading.handwritten import items
+from shared.contract.reading.mistakes import MOST as MOST_MISTAKES
 from shared.contract.reading.mistakes import Mistake, Mistakes, join
 from shared.runtime.redact import split_credentials
 from shared.site import format as site_format
@@ -49,7 +52,7 @@ def read(text: str) -> Wanted:
     value, doubled = _parsed(text.encode(errors="replace"))
     if not isinstance(value, dict):
         raise Mistakes(WHERE, [Mistake("", "it is no site file: it has no sections, such as 'cameras'")])
-    if refused := list(_refused(value)):
+    if refused := list(islice(chain(_refused(value), _no_cameras(value)), MOST_MISTAKES)):
         raise Mistakes(WHERE, refused)
     site = site_format.site_of(value, WHERE, doubled)
     logins = {id: references.resolve(camera, {}) for id, camera in site.cameras.items()}
@@ -80,24 +83,35 @@ def _unreadable(cause: BaseException) -> Unreadable:
 
 def _refused(value: Any) -> Iterator[Mistake]:
     """Yield a mistake for each literal password and each reference to a file, wherever it is."""
-    left = [("", value)]
+    left = [_named("", value)]
     while left:
-        path, part = left.pop()
-        if isinstance(part, dict):
-            items = [(join(path, key), str(key).lower(), item) for key, item in part.items()]
-        elif isinstance(part, list):
-            items = [(f"{path}[{i}]", "", item) for i, item in enumerate(part)]
-        else:
-            continue
-        for at, name, item in items:
-            if name in _FILES:
-                yield Mistake(at, "the console reads no files: write the content here, or use 'tidegate apply'")
-            elif name == "password" and item is not None and not _is_reference(item):
-                yield Mistake(at, "give a variable, such as ${LOBBY_PASSWORD}: no password here")
-            elif isinstance(item, str) and _has_password(item):
-                yield Mistake(at, "it has a password: give 'user' and 'password', or a variable for all of it")
-            else:
-                left.append((at, item))
+        at, name, item = next(left[-1], ("", None, None))
+        if name is None:
+            left.pop()
+        elif name in _FILES:
+            yield Mistake(at, "the console reads no files: write the content here, or use 'tidegate apply'")
+        elif name == "password" and item is not None and not _is_reference(item):
+            yield Mistake(at, "give a variable, such as ${LOBBY_PASSWORD}: no password here")
+        elif isinstance(item, str) and _has_password(item):
+            yield Mistake(at, "it has a password: give 'user' and 'password', or a variable for all of it")
+        elif isinstance(item, tuple | set | bytes):
+            yield Mistake(at, "a text, a number, a list or an object is expected")
+        elif isinstance(item, dict | list):
+            left.append(_named(at, item))
+
+
+def _no_cameras(value: dict[Any, Any]) -> Iterator[Mistake]:
+    """Yield a mistake for each camera that is no object: the usual one repeats it, and it may be a password."""
+    cameras = value.get("cameras")
+    for id, camera in cameras.items() if isinstance(cameras, dict) else ():
+        if not isinstance(camera, dict):
+            yield Mistake(join("cameras", id), "an object is expected, with 'url'")
+
+
+def _named(path: str, part: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield (path, lower-case name, value) of each item; a list's have no names."""
+    names: Iterable[str] = (str(key).lower() for key in part) if isinstance(part, dict) else repeat("")
+    return ((at, name, item) for name, (at, item) in zip(names, items(path, part), strict=False))
 
 
 def _is_reference(item: Any) -> bool:

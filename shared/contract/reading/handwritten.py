@@ -8,6 +8,7 @@ Raises the errors of the YAML and JSON parsers.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,10 @@ from shared.contract.reading.mistakes import Mistake, Mistakes, join
 
 # libyaml's reader is fast, and bounds the nesting.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+# Python prints no number of over 4300 digits.
+_LONG_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXob_:.]{100,}")
 
 
 class _Object(list[tuple[str, Any]]):
@@ -42,8 +47,11 @@ def value_of(text: bytes) -> tuple[Any, list[Mistake]]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # A few lines of aliases of aliases expand beyond any memory. The search for them uses msgspec's parser:
         # Python's own refuses some input that C's accepts.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=LOADER)):
-            raise ValueError("aliases (*name) are not taken: write it out") from None
+        for event in yaml.parse(text, Loader=LOADER):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("aliases (*name) are not taken: write it out") from None
+            if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _LONG_NUMBER.fullmatch(event.value):
+                raise ValueError("a number has over 100 digits") from None
         return msgspec.yaml.decode(text), list(_doubled(yaml.compose(text, Loader=LOADER)))
 
 
@@ -51,9 +59,12 @@ def _doubled(written: Any) -> Iterator[Mistake]:
     """Yield duplicate names: only the last would count, unnoticed. Files may be nested deeply, so nothing recurses
     here.
     """
-    left = [("", written)]
+    left = [iter([("", written)])]
     while left:
-        path, part = left.pop()
+        path, part = next(left[-1], (None, None))
+        if path is None:
+            left.pop()
+            continue
         if isinstance(part, yaml.MappingNode):
             part = _Object((key.value, item) for key, item in part.value if isinstance(key, yaml.ScalarNode))
         elif isinstance(part, yaml.SequenceNode):
@@ -62,6 +73,14 @@ def _doubled(written: Any) -> Iterator[Mistake]:
             for key, times in Counter(key for key, _ in part).items():
                 if times > 1:
                     yield Mistake(join(path, key), f"it is there {times} times: give it once")
-            left += [(join(path, key), item) for key, item in reversed(part)]
-        elif isinstance(part, list):
-            left += [(f"{path}[{i}]", item) for i, item in reversed(list(enumerate(part)))]
+        if isinstance(part, _Object | list):
+            left.append(items(path, part))
+
+
+def items(path: str, part: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (path, value) of each item of an object or a list, one at a time: a long path may have many items."""
+    if isinstance(part, dict | _Object):
+        pairs = part.items() if isinstance(part, dict) else iter(part)
+        yield from ((join(path, key), item) for key, item in pairs)
+    else:
+        yield from ((f"{path}[{i}]", item) for i, item in enumerate(part))

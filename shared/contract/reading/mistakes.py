@@ -14,6 +14,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -31,6 +32,10 @@ class Mistake(NamedTuple):
         return f"{self.path}: {self.text}" if self.path else self.text
 
 
+# Characters of a name in a path, and of a path. Mistakes that are reported of one value.
+MOST_NAME, MOST_PATH, MOST = 100, 400, 1000
+
+
 class Mistakes(SettingError):
     """A file by hand is invalid. all: every mistake in it."""
 
@@ -41,8 +46,8 @@ class Mistakes(SettingError):
 
 
 def mistakes(value: Any, kind: Any, path: str = "") -> list[Mistake]:
-    """Return every mistake, in the order of the value; none if `msgspec.convert(value, kind)` works."""
-    return list(_mistakes(value, kind, path)) or list(_whole(value, kind, path))
+    """Return the first mistakes, in the order of the value; none if `msgspec.convert(value, kind)` works."""
+    return list(islice(_mistakes(value, kind, path), MOST)) or list(_whole(value, kind, path))
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
@@ -168,7 +173,11 @@ def _listed(names: list[str]) -> str:
 
 
 def join(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)
+    """Return the path of a field. Long paths are cut: a file may have a mistake at each of thousands of items."""
+    name = str(key)
+    name = name if len(name) <= MOST_NAME else f"{name[: MOST_NAME - 3]}..."
+    path = path if len(path) <= MOST_PATH else f"...{path[3 - MOST_PATH :]}"
+    return f"{path}.{name}" if path else name
 
 
 def _shown(value: Any) -> str:

@@ -120,6 +120,10 @@ async def test_only_sections_of_the_file_are_pruned(server: NatsServer, admin: C
         "cameras: {a: 'rtsp://me:hunter2@10.0.0.1/x'}",
         "cameras: [{url: rtsp://10.0.0.1/x, password: hunter2}]",
         "cameras: {a: {url: rtsp://10.0.0.1/x, Password: [hunter2]}}",
+        "cameras: {a: !!pairs [password: hunter2]}",
+        "cameras: {a: {classes: !!pairs [password: hunter2]}}",
+        "cameras: {a: 'password: hunter2'}",
+        "cameras: {a: 'me:hunter2@10.0.0.1/x'}",
         "defaults: {password: hunter2}",
         "groups: {g: {cameras: [a], settings: {password: hunter2}}}",
         "cameras: {a: {url: rtsp://10.0.0.1/x, password: !hunter2 x}}",
@@ -143,8 +147,8 @@ async def test_a_literal_password_is_refused_and_never_repeated(
         refused = await applied(anna, text, "")
         assert refused.status_code == 400
         log = (await anna.get("audit")).text
-        said = caplog.text + "".join(capfd.readouterr())
-        assert PASSWORD not in answer.text + refused.text + log + said + (await anna.get("site/apply")).text
+        logged = caplog.text + "".join(capfd.readouterr())
+        assert PASSWORD not in answer.text + refused.text + log + logged + (await anna.get("site/apply")).text
         assert not (await state.read(admin.jetstream())).cameras
 
 
