@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from nats.js import JetStreamContext
@@ -30,7 +30,6 @@ from shared.site.plan import Write
 from shared.site.state import State
 
 Tell = Callable[[str], None]
-Put = Callable[[JetStreamContext, Write], Coroutine[Any, Any, None]]
 
 LOCK = "apply"
 _CHANGE = "change."
@@ -80,7 +79,8 @@ class Journal:
             await self._js.publish(_subject(n), msgspec.json.encode(write))
             await self._renew()
         await self._update(phase="committed", count=len(ordered))
-        await self._write(ordered, tell, _put)
+        left = await self._write_unchanged(ordered, tell)
+        self.notes += [f"{entry} was changed meanwhile, and stays" for entry in left]
         await self.erase()
 
     async def complete(self, tell: Tell) -> list[str]:
@@ -91,14 +91,7 @@ class Journal:
             for n in range(self._lock.count)
             if f"{_CHANGE}{n}" in stored
         ]
-        left: list[str] = []
-
-        async def write_unchanged(js: JetStreamContext, write: Write) -> None:
-            if not await _put_unchanged(js, write):
-                left.append(f"{write.bucket} {write.key}")
-
-        await self._write(writes, tell, write_unchanged)
-        return sorted(left)
+        return await self._write_unchanged(writes, tell)
 
     async def erase(self) -> None:
         """Overwrite the changes on disk, and release the lock."""
@@ -111,10 +104,14 @@ class Journal:
         with contextlib.suppress(KeyWrongLastSequenceError):
             await self._bucket.delete(LOCK, last=self._revision)
 
-    async def _write(self, writes: Sequence[Write], tell: Tell, put: Put) -> None:
+    async def _write_unchanged(self, writes: Sequence[Write], tell: Tell) -> list[str]:
+        """Write all entries but those that others have changed since the plan; return these."""
+        left: list[str] = []
+
         async def put_held(write: Write) -> None:
             self._check_held()
-            await put(self._js, write)
+            if not await _put_unchanged(self._js, write):
+                left.append(f"{write.bucket} {write.key}")
 
         for begin in range(0, len(writes), _MOST_IN_FLIGHT):
             part = writes[begin : begin + _MOST_IN_FLIGHT]
@@ -122,6 +119,7 @@ class Journal:
             for _, alike in groupby(part, key=lambda write: (write.bucket, write.value is None)):
                 await asyncio.gather(*map(put_held, alike))
             await self._renew()
+        return sorted(left)
 
     def _check_held(self) -> None:
         """Raise BusError if the lock may be another's by now."""

@@ -148,6 +148,18 @@ async def test_what_another_changed_after_a_crash_stays(admin: Client) -> None:
     assert (await registry.read(js, "gate")).url == "rtsp://10.0.0.9/a"
 
 
+async def test_a_change_by_another_during_an_apply_stays(admin: Client) -> None:
+    js = admin.jetstream()
+    await apply(js, OLD)
+    wanted = await planned(js, NEW)
+    await registry.change(js, "lobby", {"fps": 12.0})
+    async with journal.locked(js, "alice@here", lambda _: None) as lock:
+        await lock.apply(write for change in wanted.changes for write in change.writes)
+    assert lock.notes == ["cameras lobby was changed meanwhile, and stays"]
+    assert (await registry.read(js, "lobby")).fps == 12
+    assert (await registry.read(js, "gate")).url == "rtsp://10.0.0.9/a"
+
+
 async def test_two_people_take_turns_and_the_second_is_told(server: NatsServer, admin: Client) -> None:
     js = admin.jetstream()
     other = await bus.connect(server.settings("admin"), "admin")
