@@ -1,6 +1,6 @@
 """What ingest counts. Readers of the counters compute rates.
 
-The label `stream` is the subject's first word: `media` for what is analysed, `main` for the main stream of a camera
+The label `stream` is the subject's first word: `media` for analysed video, `main` for the main stream of a camera
 with a substream. If a camera was removed, or another process has it, its series are dropped some minutes later.
 """
 

@@ -20,7 +20,7 @@ class IngestSettings(BusSettings, frozen=True, kw_only=True):
         float,
         Meta(
             gt=0,
-            description="video kept for each stream of a camera while JetStream is away; over that, the oldest is "
+            description="buffered video of each stream of a camera while JetStream is away; over that, the oldest is "
             "dropped",
         ),
     ] = 32.0

@@ -147,7 +147,7 @@ def main(camera: str) -> str:
 
 
 def streams_of(camera: str) -> tuple[str, str]:
-    """Return the subjects of a camera's video in MEDIA: what is analysed, and its main stream if that is another."""
+    """Return the subjects of a camera's video in MEDIA: the analysed one, and its main stream if that is another."""
     return media(camera), main(camera)
 
 

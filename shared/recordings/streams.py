@@ -1,4 +1,4 @@
-"""Selects what is recorded of a camera with two streams: the main one, and the substream while that is away. Pure.
+"""Selects the recorded stream of a camera with two: the main one, and the substream while that is away. Pure.
 
     heads = select_streams(heads, ledger.last, ended=False)
 

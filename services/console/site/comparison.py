@@ -1,4 +1,4 @@
-"""What a site file changes, and a token of what was compared. Pure.
+"""What a site file changes, and a token of the comparison. Pure.
 
 The console has no variables, so passwords of present cameras stay, and a new camera can't have one.
 """

@@ -4,7 +4,7 @@
     limit.begin(Stream.MAIN)                  # an attempt begins
     limit.opened(Stream.MAIN, now)            # it plays
     limit.ended(Stream.MAIN, "refused", now)  # it ended, or the attempt failed
-    limit.explains("refused")                 # what was seen repeatedly and explains this cause, or None
+    limit.explains("refused")                 # a repeated sign that explains this cause, or None
 
 A few signs are chance: cameras restart, and networks fail.
 """

@@ -94,7 +94,7 @@ class Runner:
             stream.start()
 
     async def stop(self, stop: Stop, flush_s: float) -> None:
-        """Stop reading, publish what is ours for up to `flush_s`, drop the rest, and announce the reason, if any."""
+        """Stop reading, publish our video for up to `flush_s`, drop the rest, and announce the reason, if any."""
         self._is_announced = stop.reason is not None
         stopping = (stream.stop(stop, stop.stores_until(n), flush_s) for n, stream in enumerate(self.streams))
         await asyncio.gather(*stopping)

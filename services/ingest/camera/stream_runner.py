@@ -121,7 +121,7 @@ class StreamRunner:
             self._connection.stop()
 
     async def stop(self, stop: Stop, until: float | None, flush_s: float) -> None:
-        """Stop reading, publish what is ours for up to `flush_s`, and drop the rest. until: see `Stop.stores_until`."""
+        """Stop reading, publish our video for up to `flush_s`, and drop the rest. until: see `Stop.stores_until`."""
         delivering, connecting = self._tasks
         if until == NOTHING:
             self._abandon_connection()

@@ -33,7 +33,7 @@ export const strings = {
   kinds: { add: "add", change: "change", remove: "remove" },
   more: (/** @type {number} */ n) => `And ${n.toLocaleString("en")} more.`,
   stays: (/** @type {number} */ n) => `What stays: ${count(n, "line")}`,
-  prune: "Also remove what is not in the file",
+  prune: "Also remove entries that the file does not have",
   /** @type {Record<string, string>} */
   sections: { cameras: "cameras, their rules and policies", groups: "groups' policies", recording: "the policy of all cameras" },
   apply: "Apply",
