@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from nats.js import JetStreamContext
-from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.client import registry
@@ -38,6 +38,8 @@ LEASE_S = 15.0
 _HOLD_S = 10.0
 _RENEW_S = 1.0
 _POLL_S = 0.2
+# The server's error code for a key that another has written since.
+_WRONG_SEQUENCE = 10071
 # Writes in flight.
 _MOST_IN_FLIGHT = 32
 # New values come before the camera that needs them; a camera goes before its values.
@@ -101,8 +103,11 @@ class Journal:
                 with contextlib.suppress(NotFoundError):
                     await self._js.delete_msg(f"KV_{names.SITE}", entry.revision)
                 await self._renew()
-        with contextlib.suppress(KeyWrongLastSequenceError):
+        try:
             await self._bucket.delete(LOCK, last=self._revision)
+        except APIError as e:  # nats-py gives this error no class of its own
+            if e.err_code != _WRONG_SEQUENCE:
+                raise
 
     async def _write_unchanged(self, writes: Sequence[Write], tell: Tell) -> list[str]:
         """Write all entries but those that others have changed since the plan; return these."""
