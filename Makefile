@@ -41,8 +41,8 @@ demo: $(DEMO)
 setup: $(DEMO)
 	@echo "ready: $(BIN)/tidegate --help"
 
-# Most tests wait most of the time, so six run at once; those of one xdist_group share what took long to make.
-SPREAD := -n 6 --dist loadgroup
+# Most tests wait most of the time, so four run at once; those of one xdist_group share what took long to make.
+SPREAD := -n 4 --dist loadgroup
 
 # The quick ones: under 3 s of CPU each, and none of the packages that `foreign` ones need. ARGS has more for pytest.
 QUICK := not slow and not alone and not foreign

@@ -161,6 +161,7 @@ async def test_a_file_whose_name_has_an_at_sign_is_a_file(people: People, tmp_pa
     assert "give rtsp://" in await people.refused("add", "hall", "me:hunter2@10.0.0.7/stream1")
 
 
+@pytest.mark.slow
 async def test_an_empty_address_is_refused_as_empty(people: People) -> None:
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", "")
     assert "URL is empty: give a file, or" in await people.refused("add", "lobby", " ")
@@ -256,6 +257,7 @@ async def test_an_invalid_entry_does_not_hide_the_other_cameras(people: People, 
     assert "unusable" not in await people.works("list")
 
 
+@pytest.mark.slow
 async def test_an_unknown_label_is_warned_about(people: People) -> None:
     output = await people.works("add", "lobby", URL, "--classes", "persn,Car,lorry,forklift,dog")
     doubts = [line for line in output.splitlines() if "has no label" in line]
@@ -270,6 +272,7 @@ async def test_an_unknown_label_is_warned_about(people: People) -> None:
     assert "has no label" not in await people.works("set", "lobby", "--classes", "person,traffic light")
 
 
+@pytest.mark.slow
 async def test_show_prints_everything_but_the_password(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car")
     output = await people.works("show", "lobby")

@@ -160,6 +160,7 @@ async def test_a_name_and_its_ip_are_one_host(server: NatsServer, admin: Client)
     assert (await registry.read(admin.jetstream(), "lobby")).url == "rtsp://127.0.0.1/main"
 
 
+@pytest.mark.slow
 async def test_a_failed_login_and_a_missing_one_say_what_to_do() -> None:
     with device(Stream("main", "H264", 1280, 720, "rtsp://127.0.0.1/main")) as camera:
         assert "give --user NAME" in (await discover(camera.address, ok=False)).stderr

@@ -53,6 +53,7 @@ async def processing(admin: Client, reasons: dict[bytes, str]) -> AsyncIterator[
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_letters_are_removed_by_number_and_by_filter(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     one = await write(admin, 1, "no frame can be decoded")
     two = await write(admin, 2, "out of memory")
@@ -77,6 +78,7 @@ async def test_letters_are_removed_by_number_and_by_filter(server: NatsServer, a
     assert (none.returncode, none.stdout, none.stderr) == (0, "", "removed 0 dead letters\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["remove", "replay"])
 async def test_a_selection_is_by_number_or_by_filter(
     server: NatsServer, admin: Client, tmp_path: Path, command: str

@@ -38,6 +38,7 @@ async def test_a_dry_run_prints_every_store_with_its_retention(
     assert await audited(admin) == []
 
 
+@pytest.mark.slow
 async def test_it_refuses_what_can_not_be_meant(server: NatsServer, admin: Client, tmp_path: Path) -> None:
     await admin.jetstream().publish("$KV.cameras.lobby", b'{"url": "rtsp://10.0.0.7/1"}')
     await fill(admin, "lobby2")

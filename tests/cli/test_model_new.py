@@ -45,6 +45,7 @@ def with_site(package: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(package.parent / "site"), str(Path.cwd())])}
 
 
+@pytest.mark.slow
 def test_its_own_test_passes(package: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(package), str(package)]
     done = subprocess.run(command, env=with_site(package), capture_output=True, text=True)
@@ -64,6 +65,7 @@ def test_its_component_names_the_model(package: Path) -> None:
         assert value == operation["value"]
 
 
+@pytest.mark.slow
 async def test_a_worker_runs_it(server: NatsServer, admin: Client, package: Path) -> None:
     js = admin.jetstream()
     video = footage.make(package.parent / "second.mp4", frames=5).read_bytes()

@@ -179,6 +179,7 @@ async def test_an_unwritable_video_is_reported(server: NatsServer, admin: Client
         assert done.stderr.splitlines()[-1].startswith(f"tidegate: --save {path} can't be written: "), done.stderr
 
 
+@pytest.mark.slow
 async def test_rules_of_an_unknown_camera_need_force(server: NatsServer, tmp_path: Path) -> None:
     file = written(tmp_path, "lobby.yaml", GOOD)
     await tidegate_on(server, "camera", "add", "lobby", "rtsp://127.0.0.1:9/x", cwd=tmp_path)

@@ -82,6 +82,7 @@ def run_without(annex: Annex, folder: Path, choice: str = "") -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annex", ANNEXES)
 def test_a_core_works_without_its_annex(annex: Annex, tmp_path: Path) -> None:
     run_without(annex, tmp_path, annex.one)

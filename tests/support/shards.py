@@ -26,7 +26,7 @@ MARKS = {"vllm": {"vllm", "phoenix"}, "image": {"image"}, "alone": {"alone"}, "e
 # CPU seconds and wall seconds of each file's tests.
 TABLE = Path(__file__).with_name("costs.json")
 UNKNOWN = (5.0, 10.0)
-CORES, PROCESSES = 2, 6
+CORES, PROCESSES = 2, 4
 # A quick test's limits, and the marks of tests that are not quick: `make test` leaves these out.
 QUICK_S, WAIT_S = 3.0, 6.0
 NOT_QUICK = {"slow", "alone", "foreign"}

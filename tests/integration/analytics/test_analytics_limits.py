@@ -134,6 +134,7 @@ def test_a_camera_that_is_no_longer_listed_is_dropped() -> None:
     assert partition.unused(8) == ["yard"]
 
 
+@pytest.mark.slow
 def test_the_camera_with_the_largest_backlog_is_flushed() -> None:
     """Segments behind a gap wait, for as long as the missing one may still come."""
     partition = Partition(0, LIMITS, lambda _: BOOK, budget=Budget(waiting_bytes=200_000))

@@ -120,6 +120,7 @@ def over(found: Sequence[Any], n: int) -> bool:
 # ---- the same as live
 
 
+@pytest.mark.slow
 async def test_a_preview_reports_the_incidents_of_the_service(server: NatsServer, admin: Client) -> None:
     """One segment is missing, one late, one repeated, and some messages are no detections."""
     await use(admin, "lobby", ALONE)
@@ -300,6 +301,7 @@ def feed(child: subprocess.Popen[bytes], lines: Sequence[bytes]) -> list[Answer]
     return [preview.answer(line) for line in child.stdout.read().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_preview_has_a_processor_limit() -> None:
     with process() as child:
         begin(child)

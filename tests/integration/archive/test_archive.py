@@ -169,6 +169,7 @@ def test_an_estimate_counts_read_and_analysed_video() -> None:
     assert found.hours_taken == pytest.approx(100 / 10 / 3600 / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -195,6 +196,7 @@ def test_mistakes_are_reported_before_the_work(
     assert not (tmp_path / "out" / "plan.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [("CV_PRECISION", "int8", "needs a quantised file"), ("CV_RUNTIME", "onnxruntime", "is for .onnx and .xml files")],
@@ -218,6 +220,7 @@ def test_resuming_accepts_no_other_options(whole: Path, tmp_path: Path) -> None:
         assert refused.returncode == 1 and words in refused.stderr and "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_an_unreachable_store_differs_from_one_with_missing_files(store: Path, tmp_path: Path) -> None:
     copied = tmp_path / "recordings"
     shutil.copytree(store, copied)

@@ -169,6 +169,7 @@ async def test_the_console_gets_the_progress_of_captions(world: World, server: N
     assert going == sorted(going) and 0 < going[0] < run.captions
 
 
+@pytest.mark.slow
 async def test_a_dry_run_estimates_captions(world: World) -> None:
     out, _ = await world.done(*world.run("--dry-run", "--json", "--price", "2"))
     reply = json.loads(out)

@@ -168,6 +168,7 @@ async def say(client: Client, event: Embeddings, id: str) -> None:
     await client.jetstream().publish(events.subject(event), events.encode(event), headers=headers)
 
 
+@pytest.mark.slow
 async def test_an_impossible_publication_is_reported_before_the_work(
     server: NatsServer, admin: Client, results: Path, tmp_path: Path, recorded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from tidegate.backup.records import Piece
 MOVING = ("a", "b")
 
 
+@pytest.mark.slow
 async def test_cameras_that_change_all_the_time_are_whole(tmp_path: Path) -> None:
     """Each change moves a camera to another address, with a password for only this address."""
     async with running(tmp_path / "data") as client:

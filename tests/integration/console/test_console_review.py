@@ -277,6 +277,7 @@ async def test_an_incident_has_its_paths_and_deferred_segments(server: NatsServe
         )
 
 
+@pytest.mark.slow
 async def test_an_incident_has_its_picture_and_its_clip(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:
@@ -311,6 +312,7 @@ async def test_an_incident_has_its_picture_and_its_clip(
         assert answer.status_code == 404 and "no video" in answer.json()["error"]
 
 
+@pytest.mark.slow
 async def test_the_picture_of_an_alert_outlives_its_video(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:

@@ -99,6 +99,7 @@ async def test_all_of_many_queries_are_answered_during_work(
         assert len(await embeddings(admin)) == len(pieces)
 
 
+@pytest.mark.slow
 async def test_a_process_for_queries_alone_takes_no_segments_and_is_no_replica(
     server: NatsServer, admin: Client, videos: list[Path]
 ) -> None:

@@ -92,6 +92,7 @@ async def test_all_video_is_embedded_if_configured(server: NatsServer, admin: Cl
     assert len(found) == 5 and not any(event.same_as for _, event in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target_s", [0.0, 1e-6])
 async def test_all_frames_of_a_segment_decide(
     server: NatsServer, admin: Client, tmp_path: Path, target_s: float

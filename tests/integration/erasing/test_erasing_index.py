@@ -72,6 +72,7 @@ async def test_a_range_of_a_camera(server: NatsServer, admin: Client, tmp_path: 
         assert len((await find(admin, vocabulary=True)).vocabulary or ()) == 33
 
 
+@pytest.mark.slow
 async def test_the_index_of_vectors_is_built_again(
     server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def self_signed(folder: Path) -> tuple[str, str]:
     return str(folder / "camera.pem"), str(folder / "camera.key")
 
 
+@pytest.mark.slow
 async def test_a_self_signed_camera_is_trusted_by_its_own_certificate(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ __all__ = ["path", "pieces", "seconds", "source"]
 QUARTER = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.5), (0.0, 0.5))
 
 
+@pytest.mark.slow
 async def test_a_picture_outlives_its_video(
     server: NatsServer, admin: Client, pieces: list[Piece], source: list[np.ndarray]
 ) -> None:

@@ -150,6 +150,7 @@ async def in_progress(jobs: list[Msg]) -> None:
         await asyncio.sleep(5.0)
 
 
+@pytest.mark.slow
 def test_a_start_without_passwords_names_the_remedy(tmp_path: Path) -> None:
     def refusal(*arguments: str, **env: Any) -> str:
         process = subprocess.run(

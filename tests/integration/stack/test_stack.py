@@ -48,6 +48,7 @@ async def test_explain_has_one_answer_for_any_number_of_services(tmp_path: Path)
     assert violations(stack) == []
 
 
+@pytest.mark.slow
 async def test_a_question_breaks_no_permission(tmp_path: Path) -> None:
     """With all that `--vlm` starts, and an absent model: the question waits, and the command reports this."""
     nowhere = {"vlm": {"VLM_URL": "http://127.0.0.1:9/v1", "VLM_MODEL": "m"}}

@@ -157,6 +157,7 @@ async def test_video_becomes_captions_and_captions_a_summary(server: NatsServer,
     assert (whole.captions, whole.text, whole.parts) == (len(captions), f"Summary of {len(captions)}.", [])
 
 
+@pytest.mark.slow
 async def test_a_day_of_captions_is_summarised_in_fitting_parts(server: NatsServer, admin: Client) -> None:
     """The context has 4096 tokens, the model counts two characters for one, and refuses longer prompts."""
     count, day = 1440, dt.datetime.now(dt.UTC) - dt.timedelta(hours=24)

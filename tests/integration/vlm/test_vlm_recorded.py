@@ -99,6 +99,7 @@ async def test_a_summary_without_captions_uses_recordings(world: World, second: 
         assert nobody["cause"] == "no_captions" and nobody["text"] == "" and "is not kept in MEDIA" in nobody["reason"]
 
 
+@pytest.mark.slow
 async def test_search_results_in_recordings_are_used_and_saved(
     world: World, second: Sequence[Piece], tmp_path: Path
 ) -> None:

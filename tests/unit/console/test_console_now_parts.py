@@ -283,6 +283,7 @@ def test_the_ring_returns_the_added_samples(adds: list[tuple[float, float | None
         assert value == (None if wanted is None else pytest.approx(wanted, rel=1e-5, abs=1e-5))
 
 
+@pytest.mark.slow
 def test_a_long_range_is_coarser_and_loses_no_peak() -> None:
     ring, start = Ring(["cv"]), 1_796_000_000.0 // 600 * 600
     for i in range(0, 3 * 86_400, 5):

@@ -85,6 +85,7 @@ def test_people_and_bicycles_are_found_at_their_places(bikes: list[Image]) -> No
     assert iou(found[9][0].box, (0.41, 0.06, 0.91, 0.78)) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("either_precision")
 def test_a_batch_gives_the_results_of_its_single_images(bikes: list[Image]) -> None:
     detector = load(EMBEDDED, threads=2, min_score=0.3)

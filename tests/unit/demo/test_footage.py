@@ -74,6 +74,7 @@ def test_a_loop_has_no_cut(scenes: list[Path]) -> None:
         assert max(steps) < 1.5 * max(steps[: scene.last - scene.first - 1]), scene.name
 
 
+@pytest.mark.slow
 def test_existing_footage_is_not_made_again(scenes: list[Path]) -> None:
     before = [p.stat().st_mtime_ns for p in scenes]
     done: list[float] = []

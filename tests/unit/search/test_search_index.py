@@ -142,6 +142,7 @@ def test_a_row_is_found_by_its_id_in_any_chunk(filled: Index) -> None:
     assert filled.known_labels() == {"person", "dog"}
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(15))
 @given(batches=st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=25), min_size=1, max_size=8))
 def test_repeated_rows_are_stored_once(tmp_path_factory: pytest.TempPathFactory, batches: list[list[int]]) -> None:
