@@ -105,6 +105,7 @@ async def test_a_camera_is_added_and_its_video_arrives(
         rows = [line.split("\t") for line in done.stdout.splitlines()]
         assert [(row[0], row[4]) for row in rows[:3]] == [("main", ""), ("sub", "yes"), ("tiny", "")]
         assert rows[3] == [f"camera lobby: {rtsp}"]
+        assert "main (H265 1920x1080 at 25 fps) can't be its main stream, as camera detect is at" in done.stderr
         entry, stored = (
             await registry.read(admin.jetstream(), "lobby"),
             await registry.credentials(admin.jetstream(), "lobby"),
@@ -116,6 +117,23 @@ async def test_a_camera_is_added_and_its_video_arrives(
     with device(fits) as camera:
         refused = await discover(camera.address, *USER, "--add", "lobby", stdin=PASSWORD, server=server, ok=False)
     assert "is there already" in refused.stderr
+
+
+async def test_a_camera_is_added_with_its_substream(server: NatsServer, admin: Client) -> None:
+    streams = [
+        Stream("main", "H265", 3840, 2160, "rtsp://127.0.0.1:9/main"),
+        Stream("sub", "H264", 640, 360, "rtsp://127.0.0.1:9/sub?x=1"),
+    ]
+    with device(*streams) as camera:
+        listed = await discover(camera.address, *USER, "--json", stdin=PASSWORD)
+        (proposed,) = json.loads(listed.stdout)["streams"]
+        assert (proposed["main"], proposed["detect"]) == ("main", "sub") and "large enough" in proposed["reason"]
+        done = await discover(camera.address, *USER, "--add", "lobby", stdin=PASSWORD, server=server)
+        await discover(camera.address, *USER, "--add", "yard", "--one-stream", stdin=PASSWORD, server=server)
+    assert f"camera lobby: {streams[0].url}, detection by {streams[1].url}" in done.stdout
+    assert proposed["reason"] in done.stderr
+    assert await registry.read(admin.jetstream(), "lobby") == Camera(url=streams[0].url, detect=streams[1].url)
+    assert await registry.read(admin.jetstream(), "yard") == Camera(url=streams[1].url)
 
 
 async def test_a_picture_is_saved_from_the_stream(rtsp: str, tmp_path: Path) -> None:

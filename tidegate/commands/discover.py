@@ -24,6 +24,7 @@ from tidegate.view.records import Right, Wrapped
 from tidegate.view.waiting import waited_for
 
 if TYPE_CHECKING:
+    from tidegate.onvif.choice import Choice
     from tidegate.onvif.survey import Surveyed
     from tidegate.onvif.values import Address, Device, Login, Profile
 
@@ -38,6 +39,7 @@ class Wanted(NamedTuple):
     add: str | None
     picture: Path | None
     profile: str | None
+    one_stream: bool
     trust_host: str | None
     verify_tls: bool | None
     as_json: bool
@@ -57,9 +59,10 @@ def _interface(ctx: click.Context, param: click.Parameter, text: str | None) -> 
 
 
 _one_device = combined(
-    click.option("--profile", metavar="NAME", help="Profile to use, by name or token. Default: the one that suits."),
-    click.option("--picture", type=NEW_FILE, help="Save the first picture of the stream as a JPEG file."),
-    click.option("--add", metavar="ID", help="Add the stream as camera ID, with the login."),
+    click.option("--profile", metavar="NAME", help="One profile to use, by name or token. Default: those that suit."),
+    click.option("--one-stream", is_flag=True, help="Add the stream for detection alone, without a main stream."),
+    click.option("--picture", type=NEW_FILE, help="Save the first picture of the stream for detection as a JPEG file."),
+    click.option("--add", metavar="ID", help="Add the streams as camera ID, with the login."),
     click.option(
         "--trust-host", metavar="HOST", help="Host that may get the login too, if the device names its stream there."
     ),
@@ -94,6 +97,7 @@ def discover(data: Path | None, address: str | None, timeout: float, interface: 
     Streams of one:         tidegate camera discover 10.0.0.7 --user viewer
     Look at it:             tidegate camera discover 10.0.0.7 --user viewer --picture lobby.jpg
     Add it:                 tidegate camera discover 10.0.0.7 --user viewer --add lobby
+    One stream of it:       tidegate camera discover 10.0.0.7 --user viewer --add lobby --one-stream
     On another port:        tidegate camera discover 10.0.0.7:8000 --user viewer
 
     The list sends one question by multicast, and no login. A login goes to ADDRESS alone: not to other devices, not
@@ -123,6 +127,7 @@ def _check_list_only(login: passwords.PasswordOptions, wanted: Wanted) -> None:
         "--add": wanted.add,
         "--picture": wanted.picture,
         "--profile": wanted.profile,
+        "--one-stream": wanted.one_stream,
         "--trust-host": wanted.trust_host,
     }
     for option, value in options.items():
@@ -183,6 +188,11 @@ def _profile_as_json(profile: Profile) -> dict[str, Any]:
     return profile._asdict() | {"url": redact(profile.url)}
 
 
+def _choice_as_json(choice: Choice) -> dict[str, Any]:
+    detect = choice.detect.token if choice.detect else None
+    return {"source": choice.main.source, "main": choice.main.token, "detect": detect, "reason": choice.reason}
+
+
 def _video(profile: Profile) -> str:
     size = f" {profile.width}x{profile.height}" if profile.width and profile.height else ""
     return f"{profile.codec}{size}"
@@ -230,16 +240,19 @@ def _login(options: passwords.PasswordOptions) -> Login | None:
 
 
 def _show(address: Address, device: Device, wanted: Wanted) -> None:
-    from tidegate.onvif.choice import foreign_host, suited
+    from tidegate.onvif.choice import choices, foreign_host
 
-    best = {profile.token for profile in suited(device.profiles)}
+    found = choices(device.profiles)
+    best = {choice.analysed.token for choice in found}
     if wanted.as_json:
         profiles = [
             _profile_as_json(p) | {"suits": p.token in best, "foreign_host": foreign_host(p, address, device)}
             for p in device.profiles
         ]
         fields = {name: getattr(device, name) for name in ("manufacturer", "model", "firmware", "unread")}
-        echo_json({"address": address.url, **fields, "profiles": profiles})
+        echo_json(
+            {"address": address.url, **fields, "profiles": profiles, "streams": list(map(_choice_as_json, found))}
+        )
         return
     words = " ".join(filter(None, (device.manufacturer, device.model, device.firmware))) or "names no model"
     echo(one_line(f"{address.short}: {words}"), err=True)
@@ -258,28 +271,36 @@ def _show(address: Address, device: Device, wanted: Wanted) -> None:
     records.show(screen(), PROFILES, rows, "no profile with video")
     if device.unread:
         echo(f"and {device.unread} more profiles, which are not read", err=True)
+    for choice in [] if wanted.opens else found:
+        echo(one_line(choice.reason), err=True)
 
 
 def _open(data: Path | None, address: Address, device: Device, login: Login | None, wanted: Wanted) -> None:
     """Save the picture, add the camera. Raise SettingError, before anything is sent to a stream on another host."""
     from tidegate.onvif.choice import chosen, foreign_host
 
-    profile = chosen(device, wanted.profile)
-    host = foreign_host(profile, address, device)
+    choice = chosen(device, wanted.profile, wanted.one_stream)
+    profile = choice.main
+    host = foreign_host(profile, address, device)  # A substream has the address of its main stream.
     if host and host != (wanted.trust_host or "").strip("[]").lower():
         raise SettingError(
             f"the stream is at {credentials.origin(profile.url)}, and not at {address.short}: nothing is sent there. "
             f"If {host} is this camera too, give --trust-host {host}; or add it by hand: 'tidegate camera add'"
         )
-    url = profile.url
-    if login:
-        url = join_credentials(url, credentials.with_password(None, login.user, login.password))
+    echo(one_line(choice.reason), err=True)
     verify = {} if wanted.verify_tls is None else {"verify_tls": wanted.verify_tls}
-    entry, secret = cameras.new_camera(url, **verify)
     if wanted.picture:
-        _save_picture(wanted.picture, entry, secret, wanted.as_json)
+        _save_picture(wanted.picture, *cameras.new_camera(_url(choice.analysed, login), **verify), wanted.as_json)
     if wanted.add:
+        detect = {"detect": choice.detect.url} if choice.detect else {}
+        entry, secret = cameras.new_camera(_url(choice.main, login), **verify, **detect)
         _add(data, wanted.add, entry, secret, wanted.as_json)
+
+
+def _url(profile: Profile, login: Login | None) -> str:
+    if not login:
+        return profile.url
+    return join_credentials(profile.url, credentials.with_password(None, login.user, login.password))
 
 
 def _save_picture(file: Path, entry: Camera, secret: str | None, as_json: bool) -> None:
@@ -297,6 +318,7 @@ def _save_picture(file: Path, entry: Camera, secret: str | None, as_json: bool) 
 def _add(data: Path | None, id: str, entry: Camera, secret: str | None, as_json: bool) -> None:
     async def work(client: Client) -> None:
         await registry.add(client.jetstream(), id, entry, secret)
-        echo(f"camera {id}: {redact(entry.url)}", err=as_json)
+        detect = f", detection by {redact(entry.detect)}" if entry.detect else ""
+        echo(f"camera {id}: {redact(entry.url)}{detect}", err=as_json)
 
     with_admin(data, work)

@@ -14,7 +14,7 @@
 | `media` | the requests of a device, and its clock, profiles and URLs from the answers |
 | `device` | a device's model and streams, with or without a login |
 | `survey` | all devices that answer, with the streams of those that want no login |
-| `choice` | which profile suits detection, and whether its stream may get the password |
+| `choice` | the main stream and the substream for detection, and whether they may get the password |
 | `picture` | the first picture of a stream, by ingest's code in a child process |
 
 Each module imports only those above it in this table.

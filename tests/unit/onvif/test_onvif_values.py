@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.runtime.errors import SettingError
 from tests.support.examples import examples
-from tidegate.onvif.choice import CODECS, LEAST_WIDTH, chosen, foreign_host, suited
+from tidegate.onvif.choice import CODECS, LEAST_WIDTH, choices, chosen, foreign_host, suited
 from tidegate.onvif.values import Address, Device, Login, Profile
 
 
@@ -79,6 +79,11 @@ _PROFILES = st.lists(
 )
 
 
+def _size(token: str, width: int, height: int, **fields: object) -> Profile:
+    usual = {"name": token, "codec": "H264", "fps": 25.0, "url": f"rtsp://10.0.0.7/{token}"}
+    return Profile(token, width=width, height=height, **usual | fields)  # type: ignore[arg-type]
+
+
 @settings(max_examples=examples(300))
 @given(_PROFILES)
 def test_the_smallest_wide_enough_profile_of_each_source_suits(profiles: list[Profile]) -> None:
@@ -88,6 +93,40 @@ def test_the_smallest_wide_enough_profile_of_each_source_suits(profiles: list[Pr
     for one in best:
         widths = [p.width for p in usable if p.source == one.source]
         assert one.width == min((width for width in widths if width >= LEAST_WIDTH), default=max(widths))
+
+
+@settings(max_examples=examples(300))
+@given(_PROFILES)
+def test_a_main_stream_is_the_largest_of_its_source(profiles: list[Profile]) -> None:
+    distinct = [p._replace(url=p.url and f"{p.url}/{n}") for n, p in enumerate(profiles)]
+    for choice in choices(distinct):
+        group = [p for p in distinct if p.codec in CODECS and p.url and p.source == choice.main.source]
+        largest = max(p.width * p.height for p in group)
+        if choice.detect:
+            assert choice.main.width * choice.main.height == largest > choice.detect.width * choice.detect.height
+        else:
+            assert choice.main.width * choice.main.height == largest
+
+
+@pytest.mark.parametrize(
+    ("profiles", "main", "detect", "reason"),
+    [
+        ([_size("1", 3840, 2160), _size("2", 640, 360), _size("3", 320, 240)], "1", "2", "2 (H264 640x360 at 25 fps)"),
+        ([_size("1", 3840, 2160), _size("2", 640, 360, fps=1.0), _size("3", 704, 576)], "1", "3", "is large enough"),
+        ([_size("1", 1280, 720), _size("2", 320, 240)], "1", None, "no profile is larger"),
+        ([_size("1", 320, 240)], "1", None, "is under 640 pixels wide"),
+        ([_size("1", 1280, 720), _size("2", 640, 360, url="rtsp://10.0.0.7:8554/2")], "2", None, "10.0.0.7:8554"),
+        ([_size("1", 1280, 720), _size("2", 640, 360, url="rtsp://10.0.0.7/1")], "2", None, "detect is its url"),
+    ],
+)
+def test_a_substream_is_taken_or_the_reason_is_given(
+    profiles: list[Profile], main: str, detect: str | None, reason: str
+) -> None:
+    (choice,) = choices(profiles)
+    assert (choice.main.token, choice.detect.token if choice.detect else None) == (main, detect)
+    assert reason in choice.reason
+    alone = chosen(Device(profiles=tuple(profiles)), None, one_stream=True)
+    assert (alone.main, alone.detect) == (choice.analysed, None)
 
 
 def _profile(token: str, **fields: object) -> Profile:
@@ -113,7 +152,7 @@ def _profile(token: str, **fields: object) -> Profile:
 def test_a_profile_is_chosen_or_the_reason_is_given(profiles: list[Profile], name: str | None, answer: str) -> None:
     device = Device(profiles=tuple(profiles))
     if answer in ("1", "2"):
-        assert chosen(device, name).token == answer
+        assert chosen(device, name).analysed.token == answer
     else:
         with pytest.raises(SettingError, match=answer):
             chosen(device, name)
