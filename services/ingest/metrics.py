@@ -40,12 +40,13 @@ WAITING = Gauge(
 ONLINE = Gauge("tidegate_ingest_cameras_online", "Cameras of this process that deliver video for analysis.")
 MAIN_OFFLINE = Gauge(
     "tidegate_ingest_main_streams_offline",
-    "Main streams of this process's cameras with a substream that deliver no video: recordings miss it.",
+    "1 for a camera with a substream whose main stream delivers no video: recordings miss it.",
+    ["camera"],
 )
 UNREAD = Gauge("tidegate_ingest_cameras_waiting", "Cameras that no process has room for, as this one sees it.")
 OWNED = Gauge("tidegate_ingest_cameras_owned", "Cameras whose lease this process holds.")
 
-_OF_CAMERAS = (SEGMENTS, BYTES, FRAMES, DROPPED, DROPPED_FRAMES, RECONNECTS, REANCHORS)
+_OF_CAMERAS = (SEGMENTS, BYTES, FRAMES, DROPPED, DROPPED_FRAMES, RECONNECTS, REANCHORS, MAIN_OFFLINE)
 # By then the last counts, such as segments dropped at the end, have been scraped.
 RETENTION_S = 300.0
 _TIDY_S = 60.0

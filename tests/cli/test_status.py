@@ -40,8 +40,8 @@ async def status(
     )
 
 
-async def report(client: Client, camera: str, state: str, reason: str) -> None:
-    fields = {"state": state, "reason": reason, "url": "rtsp://127.0.0.1:9", "ingest": "i"}
+async def report(client: Client, camera: str, state: str, reason: str, **more: str) -> None:
+    fields = {"state": state, "reason": reason, "url": "rtsp://127.0.0.1:9", "ingest": "i"} | more
     status = msgspec.convert({"camera": camera, "time": dt.datetime.now(dt.UTC), **fields}, CameraStatus)
     await client.jetstream().publish(names.event("cameras", camera), events.encode(status))
 
@@ -74,6 +74,18 @@ async def test_an_offline_camera_and_waiting_segments_are_shown(server: NatsServ
     assert lobby["state"] == "online" and lobby["silent_s"] is not None
     cv = next(s for s in found["services"] if s["service"] == "cv")
     assert cv["pending"] == 3 and cv["oldest_s"] > 0 and cv["running"] == 0
+
+
+async def test_a_missing_main_stream_is_named_with_its_reason(server: NatsServer, admin: Client) -> None:
+    entry = Camera(url="rtsp://127.0.0.1:9/main", detect="rtsp://127.0.0.1:9/sub")
+    await registry.put(admin.jetstream(), "lobby", entry, None)
+    await report(admin, "lobby", "online", "video arrives; its main stream: nothing listens", main="offline")
+    await film(admin, 3)
+    found = json.loads((await status(server, "--json")).stdout)
+    (wrong,) = [f for f in found["wrong"] if f["camera"] == "lobby"]
+    assert wrong["what"] == "camera lobby" and wrong["level"] == "warn" and "connections" in wrong["remedy"]
+    assert wrong["found"] == "Its main stream, which is recorded, does not arrive: nothing listens."
+    assert found["cameras"][0]["state"] == "online"
 
 
 async def test_two_hundred_cameras_fit_a_screen_and_their_texts_are_inert(server: NatsServer, admin: Client) -> None:

@@ -166,8 +166,15 @@ def _camera(id: str, status: CameraStatus | None, video: VideoStatus | None, now
         return [bad(what, f"Its video can't be read: {video.reason}.", "see what its dead letters say", id)]
     if status.main == "offline":
         remedy = "see whether its address is right, and how many connections the camera allows"
-        return [warn(what, f"Its main stream, which is recorded, does not arrive: {status.reason}.", remedy, id)]
+        return [
+            warn(what, f"Its main stream, which is recorded, does not arrive: {_of_main(status.reason)}.", remedy, id)
+        ]
     return []
+
+
+def _of_main(reason: str) -> str:
+    """Return the part of a camera's reason that is of its main stream; all of it if no part is."""
+    return reason.rpartition("its main stream: ")[2]
 
 
 def bucket(name: str, is_there: bool | None) -> Finding:

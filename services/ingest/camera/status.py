@@ -9,7 +9,6 @@ from collections import deque
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from prometheus_client import Gauge
 
 from services.ingest import metrics
 from services.ingest.failures import Failure
@@ -101,7 +100,7 @@ class Status:
         self._camera = camera
         self._login = login
         self._announcer = announcer
-        self._counted: set[Gauge] = set()
+        self._is_counted = False
         self._log = logger("camera").bind(camera=name)
 
     @property
@@ -145,14 +144,13 @@ class Status:
         self._count()
 
     def _count(self) -> None:
-        """Update the gauges of the process by what has changed of this camera."""
-        for stream, gauge, states in (
-            (Stream.MEDIA, metrics.ONLINE, self._online),
-            (Stream.MAIN, metrics.MAIN_OFFLINE, self._failures),
-        ):
-            if (stream in states) != (gauge in self._counted):
-                gauge.inc(1 if stream in states else -1)
-                self._counted ^= {gauge}
+        """Update the gauges by what has changed of this camera."""
+        is_online = Stream.MEDIA in self._online
+        if is_online != self._is_counted:
+            metrics.ONLINE.inc(1 if is_online else -1)
+            self._is_counted = is_online
+        if Stream.MAIN in self._streams:
+            metrics.MAIN_OFFLINE.labels(self._name).set(Stream.MAIN in self._failures)
 
     def _announce_change(self, stream: Stream, state: str) -> None:
         """Announce the camera's state if that of a stream has changed. The main stream's alone is no state of it."""

@@ -122,7 +122,7 @@ async def test_a_camera_without_a_main_stream_is_online_and_says_why_recordings_
     event = [e for e in bus.events if e["camera"] == "cam"][-1]
     assert (event["state"], event["width"]) == ("online", SUB[0])
     assert event["reason"].startswith("video arrives; its main stream: the camera has no such path: ")
-    assert ingest.metric("tidegate_ingest_main_streams_offline") == 1
+    assert ingest.metric("tidegate_ingest_main_streams_offline", camera="cam") == 1
     assert ingest.metric("tidegate_ingest_cameras_online") == 1
     await registry.change(admin.jetstream(), "cam", {"url": camera + endless("main")})
     await until_stored(admin, 1, 1)
