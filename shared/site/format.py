@@ -202,7 +202,7 @@ def _meaning(value: Any) -> Iterator[Mistake]:
     for id, camera in _items(value, "cameras"):
         at = join("cameras", id)
         yield from (Mistake(join(f"{at}.rules", m.path), m.text) for m in _of_rules(camera.get("rules")))
-        if "cameras" in (camera.get("recording") or {}):
+        if isinstance(recording := camera.get("recording"), dict) and "cameras" in recording:
             yield Mistake(f"{at}.recording.cameras", "only a group has cameras: leave it out")
         if camera.get("rules") is not None and camera.get("rules_file") is not None:
             yield Mistake(at, "give one of 'rules' and 'rules_file'")

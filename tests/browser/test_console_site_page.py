@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from tests.support.console.people import Running, console_on
 from tidegate.local.server import NatsServer
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page
+    from playwright.async_api import Page, Route
 
 pytestmark = pytest.mark.slow
 TEXT = "#site-text"
@@ -127,6 +129,32 @@ async def test_somebody_elses_change_is_a_sentence(server: NatsServer, admin: Cl
         await page.get_by_role("button", name="Compare", exact=True).press("Enter")
         await page.get_by_role("button", name="Apply", exact=True).press("Enter")
         await page.wait_for_selector("text=Applied: 1 added")
+
+
+async def test_an_apply_locks_the_page_and_succeeds_without_a_reload(server: NatsServer, admin: Client) -> None:
+    await fill(admin)
+    may_apply = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            await may_apply.wait()
+        await route.continue_()
+
+    async with console_on(server, admin) as console, site(console) as page:
+        await page.route(re.compile(r"/site/apply$"), hold)
+        await page.route(re.compile(r"/site$"), lambda route: route.abort())
+        await write(page, "cameras: {gate: {url: rtsp://10.0.0.9/a}}")
+        await page.wait_for_selector(CHANGES)
+        await page.get_by_role("button", name="Apply", exact=True).press("Enter")
+        for name in ("Compare", "Upload"):
+            await page.wait_for_selector(f"button:disabled:has-text('{name}')")
+        assert await page.locator("input[type=file]").is_disabled()
+        may_apply.set()
+        await page.wait_for_selector("text=Applied: 1 added")
+        assert "could not be read: reload the page" in await page.inner_text(".site-result")
+        assert await page.inner_text(".site-result [role=alert]") == ""
+        assert await page.locator("input[type=file]").is_enabled()
+    assert (await registry.read(admin.jetstream(), "gate")).url == "rtsp://10.0.0.9/a"
 
 
 async def test_files_are_uploaded_downloaded_and_drafts_stay(server: NatsServer, admin: Client, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ READERS = "readers"
 # Characters of a file: thousands of cameras. Parsing that many takes 8 s of a core.
 MOST = 1024 * 1024
 _FILES = ("password_file", "rules_file")
+_LINE_END = re.compile(r"\r\n?|\n")
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -49,7 +50,7 @@ class Unreadable(Mistakes):
 
 def read(text: str) -> Wanted:
     """Return what a file declares. Raises Mistakes, none of which repeats a password."""
-    value, doubled = _parsed(text.encode(errors="replace"))
+    value, doubled = _parsed(text)
     if not isinstance(value, dict):
         raise Mistakes(WHERE, [Mistake("", "it is no site file: it has no sections, such as 'cameras'")])
     if refused := list(islice(chain(_refused(value), _no_cameras(value)), MOST_MISTAKES)):
@@ -60,17 +61,17 @@ def read(text: str) -> Wanted:
     return Wanted(own, frozenset(value) - {READERS, "defaults"}, logins, bool(site.readers))
 
 
-def _parsed(text: bytes) -> tuple[Any, list[Mistake]]:
+def _parsed(text: str) -> tuple[Any, list[Mistake]]:
     try:
-        return site_format.parse(text, WHERE)
+        return site_format.parse(text.encode(errors="replace"), WHERE)
     except Mistakes as e:
         cause = e.__cause__
         if cause is None:
             raise
-        raise _unreadable(cause) from None
+        raise _unreadable(cause, text) from None
 
 
-def _unreadable(cause: BaseException) -> Unreadable:
+def _unreadable(cause: BaseException, text: str) -> Unreadable:
     """Return the place and the reason, without a word of the text: it may be a password."""
     mark = getattr(cause, "problem_mark", None)
     reason = "it is neither YAML nor JSON"
@@ -78,7 +79,8 @@ def _unreadable(cause: BaseException) -> Unreadable:
         reason = f"{reason}: {cause.problem}"
     elif str(cause).startswith("aliases"):
         reason = str(cause)
-    return Unreadable(reason, mark.line + 1 if mark else None)
+    # YAML ends lines at more characters than a browser's text area does.
+    return Unreadable(reason, len(_LINE_END.findall(text[: mark.index])) + 1 if mark else None)
 
 
 def _refused(value: Any) -> Iterator[Mistake]:

@@ -7,15 +7,18 @@ import re
 from typing import TypeVar
 
 import msgspec
+import yaml
 
 from services.console.ask.questions import Question, SummaryWanted
 from services.console.cameras import rule_document
 from services.console.cameras.rule_document import DrawnRules
 from services.console.find import searches
+from services.console.site import document
 from services.console.video.viewer import MOST_CAMERAS, Viewer
 from services.console.web.refused import Refused
 from shared.contract import names
 from shared.contract.questions import look
+from shared.contract.reading.mistakes import Mistakes
 from shared.runtime.errors import TidegateError
 from shared.video.decoding import child, work
 from shared.video.decoding.work import PictureRequest
@@ -26,6 +29,14 @@ from tests.support.worlds.analytics_partition import RULES
 T = TypeVar("T", bound=msgspec.Struct)
 _NOW = dt.datetime(2026, 11, 29, tzinfo=dt.UTC)
 _SEEN = look.Seen(codec="h264", width=640, height=360, fps=25, jpeg=b"\xff\xd8\xff")
+_SITE = b"""\
+defaults: {fps: 5}
+cameras:
+  lobby: {url: "rtsp://10.0.0.7/main", detect: /sub, user: viewer, password: "${LOBBY_PASSWORD}"}
+  yard:
+    {url: "rtsp://10.0.0.8/a", rules: {zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}}, recording: {keep_days: 3}}
+groups: {outside: {cameras: [yard]}}
+"""
 _UNSEEN = look.Unseen(cause="refused", reason="nothing listens")
 
 
@@ -53,6 +64,21 @@ def _preview(found: DrawnRules) -> None:
     if found.rules is not None:
         text = rule_document.written(msgspec.to_builtins(found.rules))
         assert rule_document.of_text(text).rules == found.rules
+
+
+def _site(data: bytes) -> None:
+    """All of a refusal goes to a browser, with lines of the text that it shows."""
+    text = data.decode(errors="replace")
+    try:
+        wanted = document.read(text)
+    except Mistakes as refused:
+        lines = len(re.findall(r"\r\n?|\n", text)) + 1
+        msgspec.json.encode([(mistake.path, mistake.text) for mistake in refused.all])
+        if isinstance(refused, document.Unreadable):
+            assert refused.line is None or 1 <= refused.line <= lines
+        raise
+    assert not wanted.site.readers
+    msgspec.json.encode(wanted.site)
 
 
 class _Nothing:
@@ -137,6 +163,10 @@ DOORS = (
     ),
     Door("console.rules-drawn", lambda: [msgspec.json.encode(RULES)], _drawn, (), spoil.as_json, share=0.3),
     Door("console.rules-stored", lambda: [msgspec.json.encode(RULES)], _stored, (), spoil.as_json, share=0.3),
+    Door("console.site-yaml", lambda: [_SITE], _site, (Mistakes,), spoil.lines, share=0.3),
+    Door(
+        "console.site-json", lambda: good.as_json(yaml.safe_load(_SITE)), _site, (Mistakes,), spoil.as_json, share=0.3
+    ),
     Door(
         "console.look",
         lambda: [msgspec.json.encode(_SEEN), msgspec.json.encode(_UNSEEN)],

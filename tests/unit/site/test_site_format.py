@@ -62,6 +62,7 @@ def test_the_schema_takes_what_is_read() -> None:
         ("cameras: {a: {url: 'rtsp://u:p@${HOST}/x'}}", "cameras.a.url: it has a password"),
         ("cameras: {a: {url: 'rtsp://h', password: '1'}}", "cameras.a.password: give a variable"),
         ("cameras: {a: {url: 'rtsp://h', recording: {cameras: [a]}}}", "only a group has cameras"),
+        ("cameras: {a: {url: 'rtsp://h', recording: 7}}", "cameras.a.recording: an object is expected"),
         ("cameras: {a: {url: 'rtsp://h', rules: {rules: [{kind: enter, id: x, zone: y}]}}}", "there is no zone 'y'"),
         ("defaults: {tiles: 9x9}\ncameras: {a: {url: 'rtsp://h'}}", "cameras.a: tiles is '9x9'"),
         ("groups: {g: {cameras: []}}", "groups.g.cameras"),

@@ -32,6 +32,7 @@ export class SiteEditor {
     this.#running = file.text;
     this.area = h("textarea", { id: "site-text", class: "mono site-text", spellcheck: false, rows: 24, value: draft || file.text, "aria-describedby": "site-hint", oninput: () => this.#edited() });
     this.upload = h("input", { type: "file", accept: ".yaml,.yml,.json", hidden: true, "aria-label": strings.uploadLabel, onchange: () => void this.#take() });
+    this.choose = h("button", { type: "button", onclick: () => this.upload.click() }, strings.upload);
     this.reset = h("button", { type: "button", onclick: () => void this.#reset() }, strings.reset);
     this.compare = h("button", { type: "button", class: "primary", onclick: () => void this.#compare() }, strings.compare);
     this.result = new Result(this.area, () => void this.#compare(), () => void this.#apply());
@@ -40,7 +41,7 @@ export class SiteEditor {
       h("div", { class: "head" }, h("h2", {}, h("label", { htmlFor: "site-text" }, strings.file)), h("div", { class: "row" },
         h("button", { type: "button", onclick: () => void copy(this.area) }, strings.copy),
         h("button", { type: "button", onclick: () => save(this.area.value) }, strings.download),
-        h("button", { type: "button", onclick: () => this.upload.click() }, strings.upload), this.upload)),
+        this.choose, this.upload)),
       this.area, h("p", { class: "small muted", id: "site-hint" }, strings.hint), h("div", { class: "row" }, this.compare, this.reset)),
     this.result.element);
     this.#mark();
@@ -119,14 +120,15 @@ export class SiteEditor {
 
   /** @param {Applied} done */
   async #applied(done) {
-    const text = strings.done(strings.summary(done.added, done.changed, done.removed));
-    const file = /** @type {SiteFile} */ (await get("site"));
-    this.#running = file.text;
-    this.area.value = file.text;
+    const lines = [strings.done(strings.summary(done.added, done.changed, done.removed)), ...done.notes];
+    const file = /** @type {SiteFile | null} */ (await get("site").catch(() => null));
+    if (file) this.area.value = file.text;
+    else lines.push(strings.notReloaded);
+    this.#running = this.area.value;
     draft = "";
     this.#mark();
-    this.result.interrupted(file.interrupted);
-    this.result.done([text, ...done.notes]);
+    this.result.interrupted(file?.interrupted ?? "");
+    this.result.done(lines);
   }
 
   /** @param {AbortSignal} signal */
@@ -152,7 +154,8 @@ export class SiteEditor {
   /** @param {boolean} locked */
   #lock(locked) {
     this.area.readOnly = locked;
-    for (const button of [this.compare, this.reset]) button.disabled = locked;
+    for (const control of [this.compare, this.reset, this.choose, this.upload]) control.disabled = locked;
+    this.result.lock(locked);
     if (!locked) setText(this.compare, strings.compare);
   }
 }

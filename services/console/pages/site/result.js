@@ -39,6 +39,11 @@ export class Result {
     setText(this.notice, text);
   }
 
+  /** A choice starts a comparison: none begins during an apply. @param {boolean} locked */
+  lock(locked) {
+    this.sections.disabled = locked;
+  }
+
   clear() {
     this.#state(strings.resultHelp);
     this.sections.hidden = true;

@@ -42,6 +42,7 @@ export const strings = {
   removeAction: (/** @type {number} */ n) => `Apply and remove ${n}`,
   applying: (/** @type {string} */ doing) => (doing ? `Applying: ${doing} …` : "Applying …"),
   progress: "Progress of the apply",
+  notReloaded: "The file that runs could not be read: reload the page before another change.",
   done: (/** @type {string} */ summary) => `Applied: ${summary}.`,
   otherEnded: "The other apply has ended: reload the page to see what runs.",
   otherRuns: (/** @type {string} */ by, /** @type {string} */ doing) => `${by} applies a site file now: ${doing}`,
