@@ -76,6 +76,9 @@ def _of(
     # All groups of a file have the same shift, so that they follow each other to the tick.
     offset = at - (groups[0].start - file.start) / _SECOND
     ticks = round((offset - zero) * file.timescale) + headed.early - file.early
+    if groups[0].start > file.start:
+        # Its start is rounded to milliseconds: up to half a one later than its samples, which can't begin before 0.
+        ticks += math.ceil(file.timescale / 2000)
     return [
         Play(
             n=n + i,

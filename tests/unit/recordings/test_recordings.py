@@ -296,6 +296,19 @@ def test_players_accept_the_playlist(tmp_path: Path, pieces: list[Piece]) -> Non
     assert times == pytest.approx([n / 25 for n in range(250)], abs=0.0011)
 
 
+@pytest.mark.parametrize("ms", [20.1, 20.4, 20.5, 20.6, 20.9])
+def test_a_clip_begins_with_a_group_between_two_milliseconds(pieces: list[Piece], ms: float) -> None:
+    read = read_of(pieces)
+    second = next(n for n, one in enumerate(read) if n and one.head.segment.starts_gop)
+    (videos,), _ = build_files([*read[:second], *(later(one, ms / 1000) for one in read[second:])], "t")
+    record = videos.record
+    row = groups_between([record], record.groups[1].start, record.end)
+    video = content(videos)[: record.init] + b"".join(part(videos, play) for play in row)
+    times = [t for t, _ in frames(video)]
+    assert len(row) == 2 and times[0] == pytest.approx(0, abs=0.0011)
+    assert [t - times[0] for t in times] == pytest.approx([n / 25 for n in range(len(times))], abs=0.0011)
+
+
 @pytest.mark.parametrize("spoiled", [b"", b"\0\0\0\x08free", b"\0\0\0\x08moof", b"moof"])
 def test_an_invalid_group_is_refused(spoiled: bytes) -> None:
     with pytest.raises(BadSegment):
