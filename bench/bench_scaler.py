@@ -32,6 +32,7 @@ from bench import record, world
 from bench.processor import cpu_s
 from services.scaler import externalscaler_pb2 as pb
 from services.scaler.external_scaler import NAME
+from services.scaler.live.live_metrics import MOST_QUERIES
 from shared import bus
 from shared.client.rates import quantile
 from shared.contract import names
@@ -47,7 +48,8 @@ POLL_S = 30.0
 ARRIVALS = 20.0
 WORKERS = 50
 WARM_S = 5.0
-TARGET_CORES = 1.0
+TARGET_CORES = 0.3
+TARGET_P99_S = 0.1
 TARGET_PUSH_S = 0.2
 
 
@@ -70,6 +72,7 @@ class Keda:
         self.active: bool | None = None
         self.changed_at = 0.0
         self.waits: list[float] = []
+        self.active_waits: list[float] = []
         self.errors = 0
 
     async def keep_streams(self) -> None:
@@ -89,8 +92,10 @@ class Keda:
             started = time.monotonic()
             try:
                 await self._metrics(pb.GetMetricsRequest(scaledObjectRef=self._ref, metricName="demand"))
-                self.waits.append(time.monotonic() - started)
+                answered = time.monotonic()
+                self.waits.append(answered - started)
                 await self._active(self._ref)
+                self.active_waits.append(time.monotonic() - answered)
             except grpc.RpcError:
                 self.errors += 1
             await asyncio.sleep(max(0.0, started + every_s - time.monotonic()))
@@ -162,6 +167,7 @@ async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[
         await asyncio.sleep(WARM_S)
         for each in objects:
             each.waits.clear()
+            each.active_waits.clear()
         broker = psutil.Process(server.pid)
         cpu_before, broker_before, started = cpu_s(process), cpu_s(broker), time.monotonic()
         await asyncio.sleep(seconds)
@@ -171,16 +177,18 @@ async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[
         await end(*background)
         await worker.close()
         waits = [w for o in objects for w in o.waits]
+        active_waits = [w for o in objects for w in o.active_waits]
         errors = sum(o.errors for o in objects)
     await admin.jetstream().purge_stream(names.MEDIA)
+    is_met = cores <= TARGET_CORES and (quantile(waits, 0.99) or 0.0) <= TARGET_P99_S and not errors
     return [
         f"{cores:.2f}",
         f"{broker_cores:.2f}",
         f"{memory:.0f}",
         f"{2 * len(waits) / elapsed:.0f}",
-        *(f"{(quantile(waits, q) or 0.0) * 1000:.1f}" for q in (0.5, 0.99)),
+        *(f"{(quantile(each, q) or 0.0) * 1000:.1f}" for each in (waits, active_waits) for q in (0.5, 0.99)),
         str(errors),
-        "yes" if cores <= TARGET_CORES and not errors else "NO",
+        "yes" if is_met else "NO",
     ]
 
 
@@ -214,22 +222,20 @@ async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, ti
 async def at_work(
     server: NatsServer, admin: Client, folder: Path, seconds: float, out: Console
 ) -> tuple[list[str], list[str]]:
-    """Return the rows of `load`: a consumer for each ScaledObject, and one for all."""
+    """Return the rows of `load`: the most consumers that the scaler answers for, and one for all."""
     js = admin.jetstream()
-    # The stream's default limit is 1000 consumers.
-    config = (await js.stream_info(names.MEDIA)).config
-    config.max_consumers = 2 * OBJECTS
-    await js.update_stream(config)
-    many = [f"bench-{n}" for n in range(OBJECTS)]
+    many = [f"bench-{n}" for n in range(MOST_QUERIES)]
     for consumer in many:
         await js.add_consumer(names.MEDIA, ConsumerConfig(durable_name=consumer, ack_policy=AckPolicy.EXPLICIT))
-    spread = await load(server, admin, folder, many, seconds)
+    spread = await load(server, admin, folder, [many[n % len(many)] for n in range(OBJECTS)], seconds)
     for consumer in many:
         await js.delete_consumer(names.MEDIA, consumer)
     single = await load(server, admin, folder, ["cv"] * OBJECTS, seconds)
-    measured = "scaler's cores", "broker's cores", "MB", "calls/s", "GetMetrics p50 ms", "p99 ms", "errors"
-    table = Table(f"{OBJECTS} ScaledObjects", *measured, f"≤ {TARGET_CORES:g} core")
-    table.add_row(f"on {OBJECTS} consumers", *spread)
+    waits = "GetMetrics p50 ms", "p99 ms", "IsActive p50 ms", "p99 ms"
+    measured = "scaler's cores", "broker's cores", "MB", "calls/s", *waits, "errors"
+    limit = f"≤ {TARGET_CORES:g} core, {TARGET_P99_S * 1000:.0f} ms"
+    table = Table(f"{OBJECTS} ScaledObjects", *measured, limit)
+    table.add_row(f"on {MOST_QUERIES} consumers", *spread)
     table.add_row("on one consumer", *single)
     out.print(f"over {seconds:.0f} s, {ARRIVALS:.0f} segments a second arriving and {WORKERS} workers heard")
     out.print(table)
@@ -244,7 +250,7 @@ async def from_idle(
     table = Table("streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms")
     table.add_row("1", *one)
     table.add_row(str(OBJECTS), *every)
-    out.print(f"from publishing a first segment to the last stream that is told, {times} times")
+    out.print(f"from publishing a first segment to the last stream's push, {times} times")
     out.print(table)
     return one, every
 
@@ -261,6 +267,7 @@ async def main(seconds: float, times: int, out: Console) -> None:
         },
         figures={
             "scaler's cores": float(spread[0]),
+            "GetMetrics p99 ms": float(spread[5]),
             "scaler's cores, one consumer": float(single[0]),
             f"a wake of {OBJECTS} streams, most ms": float(every[2]),
         },

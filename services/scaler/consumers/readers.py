@@ -6,7 +6,6 @@ Only two requests of JetStream's API are used: consumer info and stream info.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from contextlib import suppress
 
@@ -15,6 +14,7 @@ from nats.aio.client import Client
 from services.scaler import metrics
 from services.scaler.consumers.counts import ArrivedCounter, ConsumerState, ExpiryCounter, waiting
 from services.scaler.consumers.listeners import Listeners
+from services.scaler.consumers.slots import any_slot, next_poll
 from shared.bus import infos
 from shared.bus.infos import ConsumerInfo, Missing, StreamInfo, Unavailable
 from shared.bus.wakeups import Wakeups, republished_subjects
@@ -118,14 +118,12 @@ class ConsumerReader:
             async with asyncio.timeout(self._every_s / 2):
                 if self._stream_reader:
                     await self._stream_reader.first_answer.wait()
-        # Spread readers that started together, so that they do not poll together for ever.
-        pause = random.uniform(1.0, 2.0) * self._every_s  # noqa: S311
+        slot = any_slot()
         while not self._client.is_closed:
             started = time.monotonic()
             await self._read(started)
             self._notify()
-            await asyncio.sleep(max(0.0, started + pause - time.monotonic()))
-            pause = self._every_s
+            await asyncio.sleep(max(0.0, next_poll(started, slot, self._every_s) - time.monotonic()))
 
     async def _read(self, now: float) -> None:
         stream = self._stream_reader.reply if self._stream_reader else None

@@ -64,6 +64,13 @@ class LiveDemand(LiveMetric):
         return self.monitor.heartbeats
 
     async def answer(self) -> LiveAnswer:
+        if self.estimate is None or time.monotonic() < self._began + LISTEN_S:
+            await self._first()
+        estimate = self._now()
+        return LiveAnswer(estimate.replicas, estimate.active or self.monitor.reader.woken)
+
+    async def _first(self) -> None:
+        """Wait for the first estimate, or an error."""
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
                 await self.monitor.reader.first_answer.wait()
@@ -72,8 +79,6 @@ class LiveDemand(LiveMetric):
                     await self._estimated.wait()
                 # Before the workers' first heartbeats, the estimate would be 0 replicas.
                 await asyncio.sleep(self._began + LISTEN_S - time.monotonic())
-        estimate = self._now()
-        return LiveAnswer(estimate.replicas, estimate.active or self.monitor.reader.woken)
 
     @property
     def active(self) -> bool | None:
