@@ -15,6 +15,7 @@ TESTS = Path(__file__).parent.parent
 SHORT_S = 5
 ELAPSED = "asserts that time was short: assert the path taken, a count, or a fake clock"
 SLEPT = "sleeps before an assertion: wait with `until` for the event, or for a later marker"
+KEYS = "lists a bucket's keys through a consumer, which is sometimes short: use `shared.contract.reading.entries`"
 SHORT = f"waits less than {SHORT_S} s: leave the limit to `patience_s()`"
 REASON = re.compile(r"# clock: \w")
 CLOCK = re.compile(r"(time\.)?(time|monotonic|perf_counter)|.*loop(\(\))?\.time")
@@ -140,6 +141,11 @@ class Rules(ast.NodeVisitor):
         self.visit(node.test)
         self._asserts = False
 
+    def visit_Await(self, node: ast.Await) -> None:
+        if isinstance(node.value, ast.Call) and dotted(node.value.func).endswith(".keys"):
+            self._find(node, KEYS)
+        self.generic_visit(node)
+
     def visit_Call(self, node: ast.Call) -> None:
         name = dotted(node.func).rpartition(".")[2]
         limits = [keyword.value for keyword in node.keywords if LIMIT.fullmatch(keyword.arg or "")]
@@ -171,6 +177,7 @@ BAD = {
         "async def test():\n    await asyncio.sleep(0.1)\n    assert done",
         "time.sleep(LEASE_S)\nfound = read()\nassert found",
     ],
+    KEYS: ["found = await bucket.keys()", "[key] = await (await js.key_value(name)).keys()"],
     SHORT: [
         "asyncio.timeout(1)",
         "await asyncio.wait_for(done.wait(), 2.0)",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-from contextlib import suppress
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,6 @@ import msgspec
 import openvino as ov
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NoKeysError
 
 import services.cv.__main__ as cv
 from bench import footage_vtest as footage
@@ -31,6 +29,7 @@ from shared.client import registry
 from shared.contract import events, names, rules
 from shared.contract.cameras import new_camera
 from shared.contract.events import Counts, DetectionsRevision, Incident
+from shared.contract.reading.entries import entries
 from shared.contract.segment import to_headers
 from shared.models.runtimes.openvino import precision
 from tests.support.processes.service import serving, settled
@@ -102,14 +101,12 @@ async def all_read(admin: Client) -> None:
     """Wait for a checkpoint behind the last detections; analytics publishes all that follows from them before it."""
     js = admin.jetstream()
     last = (await js.get_msg(names.EVENTS, subject=names.event("detections", "campus"), direct=True)).seq
-    bucket = await js.key_value(names.ANALYTICS)
     async with asyncio.timeout(patience_s()):
         while True:
-            with suppress(NoKeysError):
-                keys = [key for key in await bucket.keys() if key.startswith("position.")]
-                seqs = [json.loads((await bucket.get(key)).value or b"")["seq"] for key in keys]
-                if max(seqs, default=0) > (last or 0):
-                    return
+            stored = await entries(js, names.ANALYTICS)
+            seqs = [json.loads(value)["seq"] for key, value in stored.items() if key.startswith("position.")]
+            if max(seqs, default=0) > (last or 0):
+                return
             await asyncio.sleep(0.1)
 
 

@@ -27,6 +27,7 @@ from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import parse
 from shared import bus
 from shared.contract import names, topology
+from shared.contract.reading.entries import entries
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
 from shared.runtime.errors import TidegateError
@@ -232,7 +233,7 @@ async def test_an_invalid_history_is_ignored(
     async with scaler(server) as one:
         await live(one).answer()
         await stored(admin)
-    [key] = await (await admin.jetstream().key_value(names.SCALER)).keys()
+    [key] = await entries(admin.jetstream(), names.SCALER)
     assert key.startswith("cv.")
     await (await admin.jetstream().key_value(names.SCALER)).put(key, data)
     async with scaler(server) as one:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NoKeysError
 
+from shared.contract import names
 from shared.contract import segment as segments
+from shared.contract.reading.entries import entries
 from shared.contract.segment import Segment
 from tests.support.processes.ingest_process import Ingest, add
 from tests.support.video import footage
@@ -42,12 +43,7 @@ def looped(rtsp: str, name: str) -> str:
 
 
 async def leases(admin: Client) -> dict[str, str]:
-    kv = await admin.jetstream().key_value("leases")
-    try:
-        keys = await kv.keys()
-    except NoKeysError:
-        return {}
-    return {k: ((await kv.get(k)).value or b"").decode() for k in keys}
+    return {key: value.decode() for key, value in (await entries(admin.jetstream(), names.LEASES)).items()}
 
 
 async def stored_segments(js: Any) -> list[Segment]:
