@@ -24,9 +24,9 @@ from tests.support.waiting import patience_s
 from tidegate.demo import footage
 
 
-def start(data: Path) -> subprocess.Popen[str]:
+def start(data: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, "up", "--plain", "--data", str(data), "--port", "0", "--speed", "20"],
+        [*COMMAND, "up", "--plain", "--data", str(data), "--port", "0", "--speed", "20", *options],
         env=os.environ | {"CV_FPS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -39,8 +39,8 @@ def server_of(process: subprocess.Popen[str]) -> psutil.Process | None:
 
 
 @contextmanager
-def up(data: Path) -> Iterator[subprocess.Popen[str]]:
-    process = start(data)
+def up(data: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    process = start(data, *options)
     try:
         deadline = time.monotonic() + patience_s()
         while not (data / "run.json").exists():
@@ -100,6 +100,22 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs_at_start(tmp_path: Path) -
         if nats and nats.is_running():
             nats.kill()  # a stopped process gets no notice of its parent's death
     assert process.returncode == 0 and "Traceback" not in output, output
+
+
+@pytest.mark.slow
+def test_up_applies_a_site_file_and_names_what_nothing_reads(tmp_path: Path) -> None:
+    site, data = tmp_path / "site.yaml", tmp_path / "data"
+    zone = "zones: {door: {polygon: [[0, 0], [1, 0], [1, 1]]}}, rules: [{kind: enter, id: in, zone: door}]"
+    camera = f"lobby: {{url: 'rtsp://127.0.0.1:9/x', rules: {{{zone}}}}}"
+    site.write_text(f"cameras: {{{camera}}}\nrecording: {{keep_days: 7}}\n")
+    with up(data, "-f", str(site)) as process:
+        deadline = time.monotonic() + patience_s()
+        while "lobby" not in tidegate(data, "camera", "list").stdout:
+            assert time.monotonic() < deadline
+    output, _ = process.communicate()
+    assert "+ camera lobby: url rtsp://127.0.0.1:9/x" in output
+    assert "the site has rules, which analytics reads: start it with --analytics" in output
+    assert "the site has recording policies, which recorder reads: start it with --record" in output
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from nats.aio.client import Client
 
+from shared.contract import catalog, names
 from shared.contract.reading.mistakes import Mistake, Mistakes
 from shared.runtime.errors import SettingError
 from shared.site import format as site_format
@@ -67,6 +68,21 @@ def load(paths: Sequence[Path]) -> Declared:
     site = site_format.site_of(value, where, [*mistakes, *twice])
     logins = {id: references.resolve(camera, os.environ) for id, camera in site.cameras.items()}
     return Declared(site, frozenset(value), logins)
+
+
+def ignored(site: Site, services: Collection[str]) -> list[str]:
+    """Return a notice for each part of a site that no service of those names reads."""
+    cameras = site.cameras.values()
+    policies = [site.recording, *(group.recording for group in site.groups.values()), *(c.recording for c in cameras)]
+    parts = (
+        (names.ANALYTICS, "rules", any(camera.rules for camera in cameras)),
+        (names.RECORDER, "recording policies", any(policies)),
+    )
+    return [
+        f"the site has {what}, which {name} reads: start it with {catalog.find(name).started_by}"
+        for name, what, is_declared in parts
+        if is_declared and name not in services
+    ]
 
 
 async def compare(client: Client, declared: Declared, place: Find, prune: Collection[str] = ()) -> Comparison:

@@ -84,7 +84,7 @@ async def run(
             if model.sentence:
                 console.print(model.sentence, markup=False, soft_wrap=True)
             await show_console(stack, console)
-            for line in await _declare(stack, site) if site else ():
+            for line in await _declare(stack, site, services) if site else ():
                 console.print(line, markup=False, soft_wrap=True)
             unused = (scaled_objects.unused(name, one) for name, one in scaled.items())
             for sentence in filter(None, (*warnings, *unused)):
@@ -99,7 +99,7 @@ async def run(
             console.print((f"{name}: " if len(states) > 1 else "") + spent(state, seconds).describe())
 
 
-async def _declare(stack: Stack, site: declared.Declared) -> list[str]:
+async def _declare(stack: Stack, site: declared.Declared, services: Sequence[Service]) -> list[str]:
     """Apply a site; return a line for each change and notice. Raises TidegateError."""
 
     def place() -> Place:
@@ -109,7 +109,8 @@ async def _declare(stack: Stack, site: declared.Declared) -> list[str]:
     shown = await declared.compare(stack.admin, site, place)
     with telling() as tell:
         notes = await declared.apply(stack.admin, shown, place, tell)
-    return [one_line(line) for line in (*map(str, shown.plan.changes), *shown.plan.notices, *notes)]
+    ignored = declared.ignored(site.site, [s.name for s in services])
+    return [one_line(line) for line in (*map(str, shown.plan.changes), *shown.plan.notices, *notes, *ignored)]
 
 
 async def _show(stack: Stack, console: Console, live: bool) -> None:
