@@ -66,8 +66,8 @@ def since(log: Path, offset: int) -> str:
 def _limit_all(logs: list[Path], settings: LogSettings) -> str:
     """Rotate the logs that need it. Return the first error."""
     errors = []
-    # The older file gets what comes during the copy, and stays within the limit.
-    most = settings.log_max_bytes * 9 // 10
+    # Below what is copied, so that a log which is only a little longer loses nothing.
+    most = settings.log_max_bytes * 8 // 10
     for log in logs:
         try:
             if log.exists() and log.stat().st_size > most:
@@ -91,12 +91,18 @@ def _rotate(log: Path, settings: LogSettings) -> None:
 
 
 def _copy_end(log: Path, copy: Path, most: int) -> None:
-    """Copy at most the last `most` bytes. Raises OSError, and leaves no copy then."""
+    """Copy the end, at most `most` bytes. Raises OSError, and leaves no copy then.
+
+    A tenth is room for what comes during the copy.
+    """
     try:
         with log.open("rb") as source, copy.open("wb") as target:
-            source.seek(max(0, log.stat().st_size - most))
-            while block := source.read(min(BLOCK, most - target.tell())):
+            source.seek(max(0, log.stat().st_size - most * 9 // 10))
+            while most and (block := source.read(min(BLOCK, most))):
                 target.write(block)
+                # No write may be left between the last read and the cut.
+                target.flush()
+                most -= len(block)
     except OSError:
         copy.unlink(missing_ok=True)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import textwrap
 from collections.abc import AsyncIterator
@@ -107,6 +108,23 @@ async def test_a_full_disk_takes_the_older_lines_and_stops_nobody(pool: Replicas
     await end(task)
     assert [line["error"] for line in lines if line["log_level"] == "warning"] == ["[Errno 28] No space left on device"]
     assert pool.ready_count == 1
+
+
+async def test_lines_that_come_during_the_copy_are_in_it(tmp_path: Path) -> None:
+    """The log is beyond its limit, and the older file is a pipe: the copy lasts until the test reads it."""
+    log, older = tmp_path / "cv-0.log", tmp_path / "cv-0.log.1"
+    log.write_bytes(b"x" * 2 * MB)
+    os.mkfifo(older)
+    task = asyncio.create_task(logs.limit(LogSettings(log_max_bytes=MB, log_files=2), tmp_path))
+    with await asyncio.to_thread(older.open, "rb") as copy:
+        await asyncio.to_thread(copy.read, 1)
+        with log.open("ab") as end_of_log:
+            end_of_log.write(b"the last line")
+        copied = 1 + len(text := await asyncio.to_thread(copy.read))
+    await until(lambda: not log.stat().st_size)
+    await end(task)
+    assert text[-13:] == b"the last line"
+    assert copied <= MB
 
 
 async def test_without_a_limit_and_with_one_file(tmp_path: Path) -> None:
