@@ -147,6 +147,7 @@ async def test_a_killed_second_pass_publishes_the_same_once(server: NatsServer, 
     assert {e.revises for id, e in by_id.items() if id in found and isinstance(e, Counts)} <= live
 
 
+@pytest.mark.slow
 async def test_a_finished_pass_leaves_no_state(
     server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

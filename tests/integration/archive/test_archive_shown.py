@@ -178,6 +178,7 @@ async def test_an_older_system_without_the_bucket_works(world: World, whole: Pat
     assert (run.state, run.pieces_done, run.tracks) == ("done", 8, len(table(whole, "tracks")))
 
 
+@pytest.mark.slow
 async def test_the_bucket_has_no_credentials(
     world: World, whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ async def test_a_clip_is_of_the_stream_that_shows_more(
     assert await width(await Clips(admin, 256).clip("cam", inside, inside + s(2))) == 640
 
 
+@pytest.mark.slow
 async def test_a_clip_over_the_limit_is_of_the_substream(
     admin: Client, seconds: Callable[[], list[Piece]], tmp_path: Path
 ) -> None:

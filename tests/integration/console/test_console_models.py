@@ -97,6 +97,7 @@ async def test_an_admin_alone_chooses_and_each_choice_is_recorded_first(
         assert newest["details"] == {"name": None, "before": "street"}
 
 
+@pytest.mark.slow
 async def test_nothing_changes_without_the_audit_log(server: NatsServer, admin: Client, folder: Path) -> None:
     async with console_on(server, admin, console_models=str(folder)) as console:
         root = await console.person("root", "admin", sees_all=True)

@@ -121,6 +121,7 @@ def unended(still: list[list[bytes]], sent: list[int]) -> Callable[[Rtp], None]:
     return play
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", [untimed, unended])
 async def test_data_of_a_camera_does_not_fill_memory(
     admin: Client,

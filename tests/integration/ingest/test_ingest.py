@@ -75,6 +75,7 @@ async def test_cameras_are_added_changed_and_removed(
     assert await leases(admin) == {}
 
 
+@pytest.mark.slow
 async def test_dead_and_lying_cameras_delay_nobody(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

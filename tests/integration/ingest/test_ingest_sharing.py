@@ -97,6 +97,7 @@ async def test_a_larger_process_takes_the_cameras_beyond_smaller_ones(
     assert [p.metric("tidegate_ingest_cameras_owned") for p in (large, small)] == [4, 1]
 
 
+@pytest.mark.slow
 async def test_a_frozen_process_publishes_nothing_after_its_lease(
     admin: Client, bus: Bus, start: Callable[..., Ingest], rtsp: str
 ) -> None:

@@ -104,6 +104,7 @@ async def test_one_bad_item_does_not_fail_its_batch(server: NatsServer, admin: C
     assert [x.stream_seq for x in await letters(admin)] == [seqs[1]]
 
 
+@pytest.mark.slow
 async def test_slow_work_is_not_redelivered(server: NatsServer, admin: Client) -> None:
     """Six seconds on the device and an ack wait of three: progress reports prevent redelivery."""
     await shorten(admin, ack_wait=3.0)
@@ -154,6 +155,7 @@ async def test_a_drain_returns_buffered_messages(server: NatsServer, admin: Clie
     assert sorted(await results(admin)) == seqs
 
 
+@pytest.mark.slow
 async def test_a_server_that_dies_under_load_loses_nothing(server: NatsServer, admin: Client) -> None:
     seqs = await publish(admin, [f"m{i}" for i in range(60)])
     async with working(server, Echo(infer_s=0.05), batch_size=2):

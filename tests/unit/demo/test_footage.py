@@ -137,6 +137,7 @@ def test_a_file_without_video_is_an_error_that_names_it(tmp_path: Path, content:
         footage.serveable(path, tmp_path / "out.mp4")
 
 
+@pytest.mark.slow
 async def test_bank_serves_files_for_ever_and_ends(scenes: list[Path], tmp_path: Path) -> None:
     short = encode(tmp_path / "short.mp4", frames=25, bf="0")
     async with Bank([short, scenes[0]], tmp_path / "bank") as bank:
