@@ -454,7 +454,11 @@ SERVICES: tuple[Service, ...] = (
         ),
         # Its first start begins after the last event that EVENTS has then.
         states=(names.EVENTS,),
-        buckets=(Bucket(name=names.WEBHOOK, writes=("start", "status")),),
+        buckets=(
+            Bucket(name=names.WEBHOOK, writes=("start", "status")),
+            # It posts only where an admin says.
+            Bucket(name=names.ENDPOINT, watched=True),
+        ),
         dead_letters=True,
         extras=("webhook",),
         started_by="--analytics",

@@ -21,8 +21,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
-from shared.client import registry
-from shared.contract import credentials, names
+from shared.client import registry, secret_entries
+from shared.contract import names
 from shared.contract.reading.entries import entries_with_revisions
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BusError
@@ -43,7 +43,9 @@ _WRONG_SEQUENCE = 10071
 # Writes in flight.
 _MOST_IN_FLIGHT = 32
 # New values come before the camera that needs them; a camera goes before its values.
-_ORDER = (names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
+_ORDER = (names.ENDPOINT, names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
+# Their former values are overwritten on disk.
+_SECRET = (names.CREDENTIALS, names.ENDPOINT)
 
 
 _LOST = "this process did not answer for too long, and another may complete its changes: run the command again"
@@ -236,10 +238,8 @@ async def _lock(js: JetStreamContext, bucket: KeyValue) -> _Found | None:
 
 
 async def _put(js: JetStreamContext, write: Write) -> None:
-    if write.bucket == names.CREDENTIALS:
-        # The former password is overwritten on disk.
-        value = credentials.decode(write.value) if write.value is not None else None
-        await registry.write_credentials(js, write.key, value)
+    if write.bucket in _SECRET:
+        await secret_entries.write(js, write.bucket, write.key, write.value)
     elif write.value is not None:
         await (await js.key_value(write.bucket)).put(write.key, write.value)
     elif write.bucket == names.CAMERAS:
@@ -258,8 +258,8 @@ async def _put_unchanged(js: JetStreamContext, write: Write) -> bool:
         value, revision = None, 0
     if value == write.value:
         return True
-    # A password is erased before the new one is written: the dead process may have come so far.
-    erased = write.bucket == names.CREDENTIALS and value is None
+    # A secret is erased before the new one is written: the dead process may have come so far.
+    erased = write.bucket in _SECRET and value is None
     if revision != write.before and not erased:
         return False
     await _put(js, write)
