@@ -183,7 +183,8 @@ def test_what_differs_is_a_line(
         ({"url": f"https://{OTHER}/", "secret": "${X}"}, "webhook.secret: the variable X is not set, and the stored"),
         ({"url": f"https://{OTHER}/"}, "webhook: the stored secret is for another address: give 'secret' too"),
         ({"url": f"http://{OLD}/"}, "webhook: the stored secret is for another address: give 'secret' too"),
-        ({"url": "https://me:${TRICK}@hooks.example.org/"}, "webhook.url: "),
+        ({"url": "https://me:${TRICK}@hooks.example.org/"}, "webhook.url: it is no URL"),
+        ({"url": "https://${TRICK}@hooks.example.org/", "secret": "${TRICK}"}, "a variable changes its host"),
     ],
 )
 def test_an_unset_variable_keeps_what_is_stored_for_this_address_alone(section: dict[str, object], words: str) -> None:
