@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 
 from shared.contract import catalog, names
+from shared.contract.reading.entries import entries
 from shared.contract.reading.mistakes import Mistake, Mistakes
 from shared.runtime.errors import SettingError
 from shared.site import format as site_format
@@ -85,6 +86,18 @@ def ignored(site: Site, services: Collection[str]) -> list[str]:
         for name, what, is_declared in parts
         if is_declared and name not in services
     ]
+
+
+def served(site: Site) -> list[str]:
+    """Return the names of the services for which a site has a section of their own."""
+    return [names.WEBHOOK] if site.webhook else []
+
+
+async def unserved(client: Client, services: Collection[str]) -> list[str]:
+    """Return a notice if a server has a webhook, and no service of those names posts to it. Raises BusError."""
+    if names.WEBHOOK in services or not await entries(client.jetstream(), names.ENDPOINT):
+        return []
+    return ["the site has a webhook, and none runs: start it with -f and the file that declares it"]
 
 
 async def compare(client: Client, declared: Declared, place: Find, prune: Collection[str] = ()) -> Comparison:
