@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -27,7 +27,7 @@ from shared.contract.reading.entries import entries_with_revisions
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BusError
 from shared.site.plan import Write
-from shared.site.state import State
+from shared.site.state import BUCKETS, State
 
 Tell = Callable[[str], None]
 
@@ -89,13 +89,7 @@ class Journal:
 
     async def complete(self, tell: Tell) -> list[str]:
         """Complete the committed changes of a dead process. Return the entries that others have changed since."""
-        stored = await entries_with_revisions(self._js, names.SITE)
-        writes = [
-            msgspec.json.decode(stored[f"{_CHANGE}{n}"].value, type=Write)
-            for n in range(self._lock.count)
-            if f"{_CHANGE}{n}" in stored
-        ]
-        return await self._write_unchanged(writes, tell)
+        return await self._write_unchanged(await _stored_writes(self._js, self._lock), tell)
 
     async def erase(self) -> None:
         """Overwrite the changes on disk, and release the lock."""
@@ -153,12 +147,14 @@ def in_order(writes: Iterable[Write]) -> list[Write]:
 
 
 @contextlib.asynccontextmanager
-async def locked(js: JetStreamContext, by: str, tell: Tell) -> AsyncIterator[Journal]:
+async def locked(
+    js: JetStreamContext, by: str, tell: Tell, buckets: Collection[str] = BUCKETS
+) -> AsyncIterator[Journal]:
     """Hold the lock for the block, after the changes of a dead process are completed. Raises BusError.
 
-    tell: gets progress.
+    tell: gets progress. buckets: those that this process may write; changes of others wait for one that may.
     """
-    journal = await _acquired(js, by, tell)
+    journal = await _acquired(js, by, tell, buckets)
     try:
         yield journal
     except BaseException:
@@ -189,7 +185,7 @@ class _Found(NamedTuple):
     revision: int
 
 
-async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
+async def _acquired(js: JetStreamContext, by: str, tell: Tell, buckets: Collection[str]) -> Journal:
     bucket = await _bucket(js)
     notes: list[str] = []
     while True:
@@ -202,6 +198,7 @@ async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
                 return journal
             if not await _is_dead(js, bucket, found, tell):
                 continue
+            await _check_may_complete(js, found.lock, buckets)
             lock = msgspec.structs.replace(found.lock, by=by)
             revision = await bucket.update(LOCK, msgspec.json.encode(lock), last=found.revision)
         except KeyWrongLastSequenceError:
@@ -212,6 +209,22 @@ async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
             notes.append(f"the interrupted changes of {found.lock.by} are complete")
             notes += [f"{entry} was changed since, and stays" for entry in left]
         await journal.erase()
+
+
+async def _stored_writes(js: JetStreamContext, lock: Lock) -> list[Write]:
+    stored = await entries_with_revisions(js, names.SITE)
+    keys = (f"{_CHANGE}{n}" for n in range(lock.count))
+    return [msgspec.json.decode(stored[key].value, type=Write) for key in keys if key in stored]
+
+
+async def _check_may_complete(js: JetStreamContext, lock: Lock, buckets: Collection[str]) -> None:
+    """Raise BusError if committed changes are of a bucket that this process may not write."""
+    if lock.phase == "committed" and not set(buckets).issuperset(BUCKETS):
+        if any(write.bucket not in buckets for write in await _stored_writes(js, lock)):
+            raise BusError(
+                f"the interrupted changes of {lock.by} include the webhook, which is not changed here: 'tidegate apply' "
+                "completes them"
+            )
 
 
 async def _is_dead(js: JetStreamContext, bucket: KeyValue, found: _Found, tell: Tell) -> bool:
