@@ -219,12 +219,13 @@ async def _stored_writes(js: JetStreamContext, lock: Lock) -> list[Write]:
 
 async def _check_may_complete(js: JetStreamContext, lock: Lock, buckets: Collection[str]) -> None:
     """Raise BusError if committed changes are of a bucket that this process may not write."""
-    if lock.phase == "committed" and not set(buckets).issuperset(BUCKETS):
-        if any(write.bucket not in buckets for write in await _stored_writes(js, lock)):
-            raise BusError(
-                f"the interrupted changes of {lock.by} include the webhook, which is not changed here: 'tidegate apply' "
-                "completes them"
-            )
+    if lock.phase == "preparing" or set(BUCKETS) <= set(buckets):
+        return
+    if any(write.bucket not in buckets for write in await _stored_writes(js, lock)):
+        raise BusError(
+            f"the interrupted changes of {lock.by} include the webhook, which is not changed here: 'tidegate apply' "
+            "completes them"
+        )
 
 
 async def _is_dead(js: JetStreamContext, bucket: KeyValue, found: _Found, tell: Tell) -> bool:
