@@ -130,7 +130,6 @@ class Sender:
         if former:
             self._retiring.start(former.retire())
         if target := self._target:
-            self._log.info("ready", endpoint=target.where, events=sorted(target.kinds))
             if not target.settings.secret:
                 self._log.warning(
                     f"requests are not signed: set {named.secret}, so that the endpoint can tell them from others"
@@ -141,6 +140,12 @@ class Sender:
             self._has_target.clear()
             self._log.warning("no endpoint, so events wait: add 'webhook' to the site file, or set WEBHOOK_URL")
         self._status.use(target.where if target else "", sorted(target.kinds) if target else [])
+        self._announce()
+
+    def _announce(self) -> None:
+        """Report that events go to the present endpoint, once the start is recorded."""
+        if self._target and self._has_begun:
+            self._log.info("ready", endpoint=self._target.where, events=sorted(self._target.kinds))
         self._tell()
 
     def _refuse(self, error: str) -> None:
@@ -162,7 +167,7 @@ class Sender:
         if stop.is_set() or await unless(stop, bus.answered(self._client, self._health, begin)) is None:
             return
         self._has_begun = True
-        self._tell()
+        self._announce()
         while not stop.is_set():
             target = self._target
             if target is None:
