@@ -57,6 +57,7 @@ class Sender:
     def __init__(self, client: Client, settings: WebhookSettings, health: Health) -> None:
         self._client = client
         self._settings = settings
+        self._names = ENVIRONMENT if settings.endpoint else SITE
         self._health = health
         self._target: Target | None = None
         self._has_target = asyncio.Event()
@@ -124,16 +125,11 @@ class Sender:
         former = self._target
         if former and former.settings == settings:
             return
-        named = ENVIRONMENT if self._settings.endpoint else SITE
         timeout_s = self._settings.webhook_timeout_s
-        self._target = Target(settings, timeout_s=timeout_s, names=named) if settings else None
+        self._target = Target(settings, timeout_s=timeout_s, names=self._names) if settings else None
         if former:
             self._retiring.start(former.retire())
         if target := self._target:
-            if not target.settings.secret:
-                self._log.warning(
-                    f"requests are not signed: set {named.secret}, so that the endpoint can tell them from others"
-                )
             self._has_target.set()
             self._retiring.start(self._delayed.release())
         else:
@@ -146,6 +142,10 @@ class Sender:
         """Report that events go to the present endpoint, once the start is recorded."""
         if self._target and self._has_begun:
             self._log.info("ready", endpoint=self._target.where, events=sorted(self._target.kinds))
+            if not self._target.settings.secret:
+                self._log.warning(
+                    f"requests are not signed: set {self._names.secret}, so that the endpoint can tell them from others"
+                )
         self._tell()
 
     def _refuse(self, error: str) -> None:

@@ -43,7 +43,7 @@ class StatusWriter:
         self._client = client
         self._status = Status()
         self._changed = asyncio.Event()
-        self._changed.set()
+        self._is_known = False  # whether there is an endpoint: nothing is written before that is clear
         self._log = logger("webhook")
 
     def use(self, endpoint: str, events: list[str]) -> None:
@@ -78,8 +78,9 @@ class StatusWriter:
         """Write until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ALIVE_S):
+                async with asyncio.timeout(ALIVE_S if self._is_known else None):
                     await self._changed.wait()
+            self._is_known = True
             self._changed.clear()
             await self._write()
             await asyncio.sleep(WRITE_S)

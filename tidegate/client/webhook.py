@@ -88,13 +88,16 @@ async def _dead_letters(client: Client) -> int | None:
 
 async def _status(client: Client) -> tuple[Status | None, bool]:
     """Return the last status, and whether a process has written it lately."""
+    # By its key: the webhook may read no others, and its pod runs this too.
+    subject = f"$KV.{names.WEBHOOK}.{reports.KEY}"
     try:
-        stored = await direct.get(client, f"KV_{names.WEBHOOK}", subject=f"$KV.{names.WEBHOOK}.{reports.KEY}")
-        status = msgspec.json.decode(stored.data, type=Status)
+        stored = await client.jetstream().get_last_msg(f"KV_{names.WEBHOOK}", subject, direct=True)
+        status = msgspec.json.decode(stored.data or b"", type=Status)
     except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None, False
     now = await clock.read(client, names.EVENTS, names.WEBHOOK)
-    return status, now - stored.time.timestamp() < SILENT_S
+    written = direct.server_time((stored.headers or {})["Nats-Time-Stamp"])
+    return status, now - written.timestamp() < SILENT_S
 
 
 async def count_since(client: Client, since: dt.datetime) -> int:

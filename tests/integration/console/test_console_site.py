@@ -336,10 +336,11 @@ async def test_the_webhook_is_a_notice_and_neither_shown_nor_changed(server: Nat
         assert "hooks.example.org" not in (await anna.get("site")).text
         section = "webhook: {url: 'https://evil.example/${X}', secret: '${Y}', secret_file: null}"
         text = f"cameras:\n{GATE}{section}"
-        found = await compared(anna, text, "webhook")
+        found = await compared(anna, text)
         assert "the webhook is not changed here" in found["notices"][0] and found["sections"] == ["cameras"]
         assert [c["what"] for c in found["changes"]] == ["camera gate"]
-        assert (await applied(anna, text, found["token"], "webhook")).status_code == 200
+        assert (await applied(anna, text, found["token"], "webhook")).status_code == 400
+        assert (await applied(anna, text, found["token"])).status_code == 200
         refused = await anna.post("site/compare", json={"text": "webhook: https://hooks.example.org/T0KEN"})
         assert "T0KEN" not in refused.text
     assert (await state.read(js)).endpoint == settings
