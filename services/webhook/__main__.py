@@ -10,17 +10,13 @@ from shared.runtime.telemetry import Health
 from shared.service import process
 
 with process.needing("webhook"):
-    from services.webhook.endpoint import Endpoint
     from services.webhook.sender import Sender
     from services.webhook.settings import WebhookSettings
 
 
 async def run(settings: WebhookSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises TidegateError."""
-    async with Endpoint(
-        settings.url, credentials=settings.credentials, key=settings.key, timeout_s=settings.webhook_timeout_s
-    ) as endpoint:
-        await Sender(client, endpoint, settings, health).run(stop)
+    await Sender(client, settings, health).run(stop)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The HTTP endpoint: one signed POST, and the meaning of its response.
 
-    async with Endpoint("https://example.org/alerts", credentials=None, key=key, timeout_s=10) as endpoint:
+    async with Endpoint(EndpointSettings(url="https://example.org/alerts"), timeout_s=10) as endpoint:
         await endpoint.post(outgoing)
 
 Messages about it name its host, never its path, query or response: any of these may hold a secret. Retries are the
@@ -17,12 +17,14 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http.client import responses
 from importlib.metadata import version
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
 from services.webhook import signature
 from services.webhook.outgoing import Outgoing
+from shared.contract.endpoint import EndpointSettings, where
 from shared.runtime.errors import TidegateError
 from shared.runtime.redact import redact
 
@@ -31,11 +33,22 @@ CONNECT_S = 5.0
 # Less than servers' keep-alive time: a connection closed under a request costs a try.
 KEEPALIVE_S = 1.0
 _HINTS = {
-    401: ": check WEBHOOK_SECRET, and the user and password in WEBHOOK_URL",
-    403: ": check WEBHOOK_SECRET, and the user and password in WEBHOOK_URL",
-    404: ": check WEBHOOK_URL",
-    405: ": check WEBHOOK_URL",
+    401: ": check {secret}, and the user and password in {url}",
+    403: ": check {secret}, and the user and password in {url}",
+    404: ": check {url}",
+    405: ": check {url}",
 }
+
+
+class Names(NamedTuple):
+    """What people call the parts of an endpoint, by where it is from."""
+
+    url: str
+    secret: str
+
+
+ENVIRONMENT = Names("WEBHOOK_URL", "WEBHOOK_SECRET")
+SITE = Names("webhook.url of the site file", "webhook.secret of the site file")
 
 
 class Failed(TidegateError):
@@ -53,17 +66,26 @@ class Failed(TidegateError):
 
 
 class Endpoint:
-    """See the module. credentials: user and password. key: for the signature, empty for none."""
+    """See the module. names: of its parts, for errors."""
 
-    def __init__(self, url: str, *, credentials: tuple[str, str] | None, key: bytes, timeout_s: float) -> None:
-        self.where = _origin(url)
-        self._url = url
-        self._key = key
+    def __init__(self, settings: EndpointSettings, *, timeout_s: float, names: Names = ENVIRONMENT) -> None:
+        self.where = settings.where
+        self._url = settings.bare_url
+        self._key = settings.key
         self._timeout_s = timeout_s
-        self._headers = {"User-Agent": f"tidegate/{version('tidegate')}"} | _basic(credentials)
+        self._names = names
+        self._headers = {"User-Agent": f"tidegate/{version('tidegate')}"} | _basic(settings.credentials)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Endpoint:
+        self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def open(self) -> None:
+        """Have it ready for requests. A running event loop is needed."""
         # No limits of its own: the caller decides the number and duration of open requests.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
@@ -73,9 +95,9 @@ class Endpoint:
             # A proxy is for endpoints beyond this machine.
             trust_env=urlsplit(self._url).hostname not in LOOPBACK,
         )
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """End its connections, and requests that run."""
         if self._session:
             await self._session.close()
 
@@ -107,10 +129,10 @@ class Endpoint:
         answer = f"answers {status} {responses.get(status, '')}".rstrip()
         requested_s = retry_after(headers.get("Retry-After", "").strip(), time.time())
         if 300 <= status < 400:
-            where = _leads(self._url, headers.get("Location", ""))
+            to = _leads(self._url, headers.get("Location", ""))
             return Failed(
                 "redirected",
-                f"{answer}, to {where}: redirects are not followed, set WEBHOOK_URL to the address itself",
+                f"{answer}, to {to}: redirects are not followed, set {self._names.url} to the address itself",
                 requested_s=requested_s,
             )
         if status == 410:
@@ -119,7 +141,9 @@ class Endpoint:
             # This status is about the endpoint, not the event.
             return Failed("busy", answer, certain=requested_s is not None, requested_s=requested_s)
         return Failed(
-            "refused" if 400 <= status < 500 else "failed", answer + _HINTS.get(status, ""), requested_s=requested_s
+            "refused" if 400 <= status < 500 else "failed",
+            answer + _HINTS.get(status, "").format(**self._names._asdict()),
+            requested_s=requested_s,
         )
 
 
@@ -130,14 +154,9 @@ def _basic(credentials: tuple[str, str] | None) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(':'.join(credentials).encode()).decode()}"}
 
 
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
 def _leads(url: str, location: str) -> str:
     try:
-        return _origin(urljoin(url, location))
+        return where(urljoin(url, location))
     except ValueError:
         return "what is no URL"
 

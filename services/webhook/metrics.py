@@ -11,3 +11,6 @@ LATENCY = Histogram(
     "tidegate_webhook_latency_seconds", "from when an event was said to its delivery", buckets=LATENCY_BUCKETS
 )
 DEAD = Counter("tidegate_webhook_dead_letters_total", "events not delivered, and dead-lettered")
+UNUSABLE = Counter(
+    "tidegate_webhook_unusable_endpoints_total", "stored endpoints that can't be used: the last usable one stays"
+)

@@ -21,13 +21,15 @@ MOST_TEXT = 500
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """As the process that wrote last has seen it. endpoint: without path and query, which may hold secrets. events: the
-    kinds that are sent. delivered_at, failed_at: of the last success and failure, Unix seconds; None: none yet. error:
-    of that failure. retry_at: of the next probe, while the endpoint fails.
+    """As the process that wrote last has seen it. endpoint: without path and query, which may hold secrets; empty:
+    there is none. endpoint_error: why the stored one is not used. events: the kinds that are sent. delivered_at,
+    failed_at: of the last success and failure, Unix seconds; None: none yet. error: of that failure. retry_at: of the
+    next probe, while the endpoint fails.
     """
 
-    endpoint: str
-    events: list[str]
+    endpoint: str = ""
+    endpoint_error: str = ""
+    events: list[str] = []
     delivered_at: float | None = None
     failed_at: float | None = None
     error: str = ""
@@ -37,12 +39,28 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class StatusWriter:
     """Writes a status after it has changed, and every ALIVE_S. A failure to write is no failure of the webhook."""
 
-    def __init__(self, client: Client, status: Status) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._status = status
+        self._status = Status()
         self._changed = asyncio.Event()
-        self._changed.set()
+        self._is_known = False  # whether there is an endpoint: nothing is written before that is clear
         self._log = logger("webhook")
+
+    def use(self, endpoint: str, events: list[str]) -> None:
+        """Record another endpoint, empty for none: the last failure was not its."""
+        self._set(
+            endpoint=endpoint,
+            events=events,
+            endpoint_error="",
+            delivered_at=None,
+            failed_at=None,
+            error="",
+            retry_at=None,
+        )
+
+    def refuse(self, error: str) -> None:
+        """Record why the stored endpoint is not used; empty: it is."""
+        self._set(endpoint_error=error[:MOST_TEXT])
 
     def succeeded(self) -> None:
         """Record a delivery."""
@@ -60,8 +78,9 @@ class StatusWriter:
         """Write until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ALIVE_S):
+                async with asyncio.timeout(ALIVE_S if self._is_known else None):
                     await self._changed.wait()
+            self._is_known = True
             self._changed.clear()
             await self._write()
             await asyncio.sleep(WRITE_S)

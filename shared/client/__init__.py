@@ -2,6 +2,7 @@
 
 | module | idea |
 |---|---|
+| `secret_entries` | entries of buckets whose former value is overwritten on disk |
 | `registry` | cameras: add, change, list, remove; the last status of one |
 | `rules` | the rules of cameras, and the picture they are drawn into |
 | `pictures` | pictures of alerts |

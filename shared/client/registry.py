@@ -12,17 +12,13 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.errors import (
-    APIError,
-    BucketNotFoundError,
-    KeyNotFoundError,
-    KeyWrongLastSequenceError,
-    NotFoundError,
-)
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.bus.client import Denied
 from shared.bus.log import BATCH, Log
+from shared.client import secret_entries
+from shared.client.secret_entries import bind
 from shared.contract import credentials as secrets
 from shared.contract import events, names
 from shared.contract.cameras import Camera, apart, changed, decode, encode, encode_removed, joined
@@ -67,7 +63,7 @@ async def add(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
     Raises CameraThere, and leaves the entry unchanged, if the id exists.
     """
     stored, credentials = apart(camera, _bound(camera, secret))
-    bucket = await _bucket(js, names.CAMERAS)
+    bucket = await bind(js, names.CAMERAS)
     taken = CameraThere(
         f"camera {id!r} is there already: 'tidegate camera set {id} …' changes it, 'camera add … --replace' forgets "
         "all of its settings first"
@@ -89,7 +85,7 @@ async def put(js: JetStreamContext, id: str, camera: Camera, secret: str | None)
     names.check_camera(id)
     stored, credentials = apart(camera, _bound(camera, secret))
     await write_credentials(js, id, credentials)
-    await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
+    await (await bind(js, names.CAMERAS)).put(id, encode(stored))
 
 
 async def restore(js: JetStreamContext, id: str, stored: Camera, has: Credentials | None) -> None:
@@ -97,7 +93,7 @@ async def restore(js: JetStreamContext, id: str, stored: Camera, has: Credential
     names.check_camera(id)
     if has:
         await write_credentials(js, id, has)
-    await (await _bucket(js, names.CAMERAS)).put(id, encode(stored))
+    await (await bind(js, names.CAMERAS)).put(id, encode(stored))
 
 
 async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *, hide_path: bool = False) -> Change:
@@ -107,7 +103,7 @@ async def change(js: JetStreamContext, id: str, fields: Mapping[str, object], *,
 
     Raises NoCamera if there is no such camera, SettingError for an impossible change.
     """
-    bucket = await _bucket(js, names.CAMERAS)
+    bucket = await bind(js, names.CAMERAS)
     had = await credentials(js, id)
     for _ in range(_TRIES):
         entry = await _entry(js, bucket, id)
@@ -136,7 +132,7 @@ async def remove(js: JetStreamContext, id: str) -> None:
 
     Workers find its settings while MEDIA may have its video; the server expires them.
     """
-    bucket = await _bucket(js, names.CAMERAS)
+    bucket = await bind(js, names.CAMERAS)
     entry = await _entry(js, bucket, id)
     with suppress(SettingError):  # An invalid entry has no settings in use.
         await _keep_settings(js, id, decode(entry.value or b""))
@@ -155,7 +151,7 @@ async def _keep_settings(js: JetStreamContext, id: str, camera: Camera) -> None:
 
 async def read(js: JetStreamContext, id: str) -> Camera:
     """Return a camera with its whole URL, for identities that may read credentials. Raises NoCamera."""
-    camera = decode((await _entry(js, await _bucket(js, names.CAMERAS), id)).value or b"")
+    camera = decode((await _entry(js, await bind(js, names.CAMERAS), id)).value or b"")
     return joined(camera, await _credentials_entry(js, id))
 
 
@@ -167,7 +163,7 @@ async def credentials(js: JetStreamContext, id: str) -> Credentials | None:
 async def _credentials_entry(js: JetStreamContext, id: str) -> Credentials | None:
     """Return a camera's entry in the bucket `credentials`: its password, its URL's path, or both."""
     try:
-        entry = await (await _bucket(js, names.CREDENTIALS)).get(id)
+        entry = await (await bind(js, names.CREDENTIALS)).get(id)
     except KeyNotFoundError:
         return None
     return secrets.decode(entry.value) if entry.value else None
@@ -354,34 +350,5 @@ def _bound(camera: Camera, secret: str | None) -> Credentials | None:
 
 
 async def write_credentials(js: JetStreamContext, id: str, credentials: Credentials | None) -> None:
-    """Write or delete them; the former ones are overwritten on disk, where a purge would leave them."""
-    bucket = await _bucket(js, names.CREDENTIALS)
-    try:
-        await _erase(js, bucket, id)
-        if credentials is None:
-            await bucket.delete(id)
-    except KeyNotFoundError:
-        pass
-    if credentials:
-        await bucket.put(id, secrets.encode(credentials))
-
-
-async def _erase(js: JetStreamContext, bucket: KeyValue, id: str) -> None:
-    """Overwrite a camera's credentials on disk. Raises KeyNotFoundError if there are none."""
-    revision = (await read_entry(js, bucket, names.CREDENTIALS, id)).revision
-    try:
-        await js.delete_msg(f"KV_{names.CREDENTIALS}", revision or 0)
-    except APIError as e:
-        # Another process may have erased them since: nats-server reports that under several codes.
-        if (await read_entry(js, bucket, names.CREDENTIALS, id)).revision != revision:
-            return
-        raise BusError(
-            f"a camera's old password can't be erased ({e.description}): run 'tidegate setup', and then this again"
-        ) from e
-
-
-async def _bucket(js: JetStreamContext, bucket: str) -> KeyValue:
-    try:
-        return await js.key_value(bucket)
-    except (BucketNotFoundError, NotFoundError) as e:
-        raise BusError(f"bucket {bucket} is missing: run 'tidegate setup'") from e
+    """Write or delete them; the former ones are overwritten on disk."""
+    await secret_entries.write(js, names.CREDENTIALS, id, secrets.encode(credentials) if credentials else None)

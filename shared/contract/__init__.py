@@ -11,6 +11,7 @@ Only `cameras`, `reading`, `upgrade` and `topology` use JetStream; no other modu
 | `catalog` | every service in one record |
 | `segment` | a segment's headers |
 | `credentials`, `cameras` | a camera's settings and its credentials, as the buckets hold them |
+| `endpoint` | the endpoint of alerts, as its bucket holds it |
 | `differences` | the differences of two values, for people |
 | `geometry`, `rules` | a camera's rules: their polygons, and their meaning |
 | `events` | one struct for each kind of event |

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from itertools import chain
@@ -454,7 +454,11 @@ SERVICES: tuple[Service, ...] = (
         ),
         # Its first start begins after the last event that EVENTS has then.
         states=(names.EVENTS,),
-        buckets=(Bucket(name=names.WEBHOOK, writes=("start", "status")),),
+        buckets=(
+            Bucket(name=names.WEBHOOK, writes=("start", "status")),
+            # It posts only where an admin says.
+            Bucket(name=names.ENDPOINT, watched=True),
+        ),
         dead_letters=True,
         extras=("webhook",),
         started_by="--analytics",
@@ -602,10 +606,17 @@ def find(name: str) -> Service:
     raise SettingError(f"there is no service {name!r}: take one of {available}")
 
 
-def started(options: Iterable[str], environ: Mapping[str, str]) -> list[Service]:
-    """Return the services of one machine. options: `up`, and options of `tidegate up` such as `--search`."""
+def started(options: Iterable[str], environ: Mapping[str, str], declared: Collection[str] = ()) -> list[Service]:
+    """Return the services of one machine. options: `up`, and options of `tidegate up` such as `--search`.
+
+    declared: names of services that the site file has a section for.
+    """
     wanted = set(options)
-    chosen = [s for s in services() if s.started_by in wanted and (not s.started_if or environ.get(s.started_if))]
+    chosen = [
+        s
+        for s in services()
+        if s.name in declared or (s.started_by in wanted and (not s.started_if or environ.get(s.started_if)))
+    ]
     return [s for s in chosen if not (s.optional and missing(s.extras))]
 
 

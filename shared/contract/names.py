@@ -64,6 +64,8 @@ RUNS = "runs"
 SITE = "site"
 # The start and the state of the webhook. Its consumer of EVENTS has the same name.
 WEBHOOK = "webhook"
+# The endpoint that alerts are posted to, with its whole URL and its secret. Its key is WEBHOOK.
+ENDPOINT = "endpoint"
 
 # The consumer of EVENTS that stores pictures, its service, and the first token of their subjects; and all of these.
 PICTURE = "pictures"

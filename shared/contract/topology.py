@@ -70,7 +70,7 @@ ENTRY_BYTES = {
 }
 # The buckets with passwords, or with what was seen of a camera: `tidegate erase` and others delete entries of these.
 ERASABLE = (
-    *(names.CREDENTIALS, names.SITE, names.CAMERAS, names.RULES, names.RECORDINGS),
+    *(names.CREDENTIALS, names.ENDPOINT, names.SITE, names.CAMERAS, names.RULES, names.RECORDINGS),
     *(names.RECORDER, names.ANALYTICS, names.SCENES, names.REVIEWS),
 )
 # Maximum disk space of deferred jobs: 400 bytes for each segment, ten minutes of 500 cameras.
@@ -110,6 +110,9 @@ SITE_ENTRY_BYTES = 768 * 1024
 # The start and the state of the webhook, some 500 bytes.
 WEBHOOK_BYTES = 1 * MB
 WEBHOOK_ENTRY_BYTES = 4096
+# The webhook's endpoint, one entry.
+ENDPOINT_BYTES = 1 * MB
+ENDPOINT_ENTRY_BYTES = 16 * 1024
 # A lease names the process that holds it, and there is one per camera and process: 50 MB in all.
 LEASE_BYTES = 1024
 LEASES_MOST = 50_000
@@ -385,6 +388,7 @@ def buckets(s: TopologySettings) -> dict[str, StreamConfig]:
     found[names.RUNS] = _bucket(names.RUNS, s, max_age=RUNS_MAX_AGE_S, max_bytes=RUNS_BYTES, max_msg_size=RUN_BYTES)
     found[names.SITE] = _bucket(names.SITE, s, max_bytes=SITE_BYTES, max_msg_size=SITE_ENTRY_BYTES)
     found[names.WEBHOOK] = _bucket(names.WEBHOOK, s, max_bytes=WEBHOOK_BYTES, max_msg_size=WEBHOOK_ENTRY_BYTES)
+    found[names.ENDPOINT] = _bucket(names.ENDPOINT, s, max_bytes=ENDPOINT_BYTES, max_msg_size=ENDPOINT_ENTRY_BYTES)
     for b in (names.LEASES, names.PARTITIONS, names.RECORDERS, names.MACHINES):
         found[b] = _bucket(b, s, max_age=LEASES_MAX_AGE_S, max_msgs=LEASES_MOST, max_msg_size=LEASE_BYTES)
     return found

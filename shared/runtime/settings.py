@@ -108,7 +108,8 @@ def mistakes(cls: type[msgspec.Struct], environ: Mapping[str, str]) -> dict[str,
 def load(cls: type[T], environ: Mapping[str, str] | None = None) -> T:
     """Read every field of `cls` from the variable with its name in capitals.
 
-    `<NAME>_FILE` gives a file to read the value from, for secrets. An empty variable counts as unset. A former name is
+    `<NAME>_FILE` gives a file to read the value from, for secrets; with a `-` before its path it may be missing, as in
+    systemd's EnvironmentFile. An empty variable counts as unset. A former name is
     read if the present one is unset. Raises SettingError naming the variable, what it holds (never for secrets) and
     what it should hold.
     """
@@ -148,8 +149,10 @@ def value_of(name: str, environ: Mapping[str, str]) -> str:
             return raw
         if path := environ.get(f"{each}_FILE", ""):
             try:
-                return Path(path).read_text().strip()
+                return Path(path.removeprefix("-")).read_text().strip()
             except OSError as e:
+                if path.startswith("-") and isinstance(e, FileNotFoundError):
+                    continue
                 raise SettingError(f"{each}_FILE={path} can't be read: {e.strerror}") from e
             except ValueError:  # its text holds the file's content
                 raise SettingError(f"{each}_FILE={path} can't be read: give the path of a file of text") from None

@@ -6,6 +6,7 @@
 | `merging` | several files as one |
 | `references` | the variables and files that a file refers to |
 | `state` | what a site has now |
+| `webhook` | the declared endpoint of alerts, next to the stored one |
 | `plan` | the changes that turn the present state into the declared one |
 | `journal` | all changes, or none |
 | `export` | the file of a present state |

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 import yaml
 
 from shared.contract.cameras import Camera
+from shared.contract.endpoint import EndpointSettings
 from shared.contract.rules import Rules
 from shared.recordings.policy import DEFAULT, Policy, camera_key, group_key
 from shared.runtime.errors import SettingError
@@ -29,6 +30,7 @@ def document(state: State) -> tuple[str, list[str]]:
         for key, value in part.items()
         if isinstance(value, SettingError)
     ]
+    left += [f"webhook is left out: {state.endpoint}"] * isinstance(state.endpoint, SettingError)
     left += [f"rules and recording of {id} are left out: there is no such camera" for id in _orphans(state)]
     text = yaml.safe_dump(_short(value(state)), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     return text, left
@@ -55,6 +57,8 @@ def value(state: State) -> dict[str, Any]:
     }
     if (policy := _built(state.policies.get(DEFAULT), Policy)) is not None:
         found["recording"] = policy
+    if isinstance(state.endpoint, EndpointSettings):
+        found["webhook"] = _webhook(state.endpoint)
     return {section: part for section, part in found.items() if part or section in ("cameras", "recording")}
 
 
@@ -76,6 +80,17 @@ def _camera(id: str, camera: Camera, state: State, variable: str) -> dict[str, A
         if (built := _built(part, kind)) is not None:
             fields[name] = built
     return fields
+
+
+def _webhook(settings: EndpointSettings) -> dict[str, Any]:
+    """Return the section, whose variables no camera has: theirs end otherwise."""
+    parts = urlsplit(settings.url)
+    login, _, host = parts.netloc.rpartition("@")
+    is_bare = urlunsplit(parts._replace(scheme="", netloc="")) in ("", "/")
+    path = parts.path if is_bare else "/${SITE_WEBHOOK_PATH}"
+    url = f"{parts.scheme}://{'${SITE_WEBHOOK_LOGIN}@' if login else ''}{host}{path}"
+    secret = {"secret": "${SITE_WEBHOOK_SECRET}"} if settings.secret else {}
+    return {"url": url, **secret, "events": list(settings.events), "format": settings.format}
 
 
 def _group(policy: Policy) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The site file: cameras, groups, rules, recording policies and readers. Pure.
+"""The site file: cameras, groups, rules, recording policies, readers and the webhook. Pure.
 
 Example:
     site = read(b"cameras: {lobby: {url: rtsp://10.0.0.7/stream1, fps: 5}}", "site.yaml")   # raises Mistakes
@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from shared.contract import endpoint
 from shared.contract.cameras import Camera, new_camera
 from shared.contract.names import END, Token
 from shared.contract.reading import handwritten
@@ -32,7 +33,7 @@ MOST_BYTES = 16 * 1024 * 1024
 # A reference to a variable. Nothing else may hold a password.
 REFERENCE = rf"^\$\{{[A-Za-z_][A-Za-z0-9_]*\}}{END}"
 Reference = Annotated[str, Meta(pattern=REFERENCE, description="a reference to a variable, such as ${LOBBY_PASSWORD}")]
-_NAME = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 # Stands for the value of a variable, which no check can know.
 _VALUE = "VALUE-OF-A-VARIABLE"
 # Names that start so hold whatever an editor or a person needs.
@@ -90,6 +91,19 @@ class SiteReader(_Part, frozen=True, kw_only=True):
     cameras: list[Token] = []
 
 
+class SiteWebhook(_Part, frozen=True, kw_only=True):
+    """Where alerts are posted. url: may hold `${NAME}`, a variable. secret: a variable that signs requests.
+
+    secret_file: relative to the site file. Without either, a stored secret stays at its address.
+    """
+
+    url: Annotated[str, Meta(min_length=1, max_length=endpoint.MOST_URL)]
+    secret: Reference | None = None
+    secret_file: str | None = None
+    events: Annotated[tuple[Literal["alerts", "incidents"], ...], Meta(min_length=1, max_length=2)] = ("alerts",)
+    format: endpoint.Format = "cloudevents"
+
+
 class Site(_Part, frozen=True, kw_only=True):
     """All that a site file declares. recording: the policy of cameras without one of their own or of a group."""
 
@@ -98,6 +112,7 @@ class Site(_Part, frozen=True, kw_only=True):
     groups: dict[Token, Group] = {}
     recording: Policy | None = None
     readers: dict[Token, SiteReader] = {}
+    webhook: SiteWebhook | None = None
 
 
 def parse(text: bytes, where: str) -> tuple[Any, list[Mistake]]:
@@ -128,6 +143,8 @@ def site_of(value: Any, where: str, doubled: list[Mistake] | None = None) -> Sit
 def check(value: Any) -> list[Mistake]:
     """Return every mistake in a file's value. No mistake repeats a password."""
     hidden, secrets = _without_secrets(value)
+    hidden, more = _without_endpoint(hidden)
+    secrets += more
     return [*secrets, *mistakes(hidden, Site), *_meaning(hidden)] or _of_cameras(hidden)
 
 
@@ -173,6 +190,50 @@ def _without_secrets(value: Any) -> tuple[Any, list[Mistake]]:
     return {**value, "cameras": shown}, found
 
 
+def _without_endpoint(value: Any) -> tuple[Any, list[Mistake]]:
+    """Return (the value without unusable parts of `webhook`, a mistake for each): each may be a secret."""
+    webhook = value.get("webhook") if isinstance(value, dict) else None
+    if webhook is None:
+        return value, []
+    if not isinstance(webhook, dict):
+        return {**value, "webhook": None}, [Mistake("webhook", "an object is expected, with 'url'")]
+    flaws = {
+        "url": _flaw_of_endpoint(webhook.get("url", "${X}")),
+        "secret": "" if _is_reference(webhook.get("secret") or "${X}") else _LITERAL,
+        "secret_file": "" if isinstance(webhook.get("secret_file") or "", str) else "a text is expected",
+    }
+    found = {name: flaw for name, flaw in flaws.items() if flaw}
+    shown = {name: "https://host" if name == "url" and name in found else part for name, part in webhook.items()}
+    shown = {name: part for name, part in shown.items() if name == "url" or name not in found}
+    return {**value, "webhook": shown}, [Mistake(f"webhook.{name}", flaw) for name, flaw in found.items()]
+
+
+_LITERAL = "give a variable, such as ${WEBHOOK_SECRET}: no secret here"
+
+
+def fixed_origin(url: str) -> tuple[str, str, int] | None:
+    """Return the origin of a webhook's URL; None if a variable is a part of it, or if it is no URL."""
+    found = endpoint.origin(VARIABLE.sub(_VALUE, url))
+    return None if found is None or _VALUE.lower() in found[1] else found
+
+
+def _flaw_of_endpoint(url: Any) -> str:
+    """Return the flaw of a webhook's URL: a literal login, or no address. An empty string: none."""
+    if not isinstance(url, str):
+        return "a text is expected"
+    if len(url) > endpoint.MOST_URL:
+        return f"at most {endpoint.MOST_URL} characters are expected"
+    text = VARIABLE.sub(_VALUE, url)
+    head = re.match(r"[^/?#]*(?://[^/?#]*)?", text)[0]  # type: ignore[index]
+    scheme, _, netloc = head.partition("//")
+    login, _, host = netloc.rpartition("@")
+    if login and _VALUE not in (login.partition(":")[2] or login):
+        return "it has a login: give a variable for it, such as https://${HOOK_LOGIN}@example.org/alerts"
+    if _VALUE in f"{scheme}{host}" or endpoint.origin(text):
+        return ""
+    return f"it {endpoint.NO_URL}"
+
+
 def _is_reference(value: Any) -> bool:
     try:
         msgspec.convert(value, Reference)
@@ -186,7 +247,7 @@ def _flaw_of(url: Any) -> str:
     if not isinstance(url, str):
         return "a text is expected"
     try:
-        secret = split_credentials(_NAME.sub(_VALUE, url))[1]
+        secret = split_credentials(VARIABLE.sub(_VALUE, url))[1]
     except ValueError:
         return "it can't be read: give rtsp://host/path"
     password = (secret or "").partition(":")[2]
@@ -220,6 +281,9 @@ def _meaning(value: Any) -> Iterator[Mistake]:
             yield Mistake(f"recording.{field}", "this policy is of all cameras: leave it out")
     for name, reader in _items(value, "readers"):
         yield from _of_reader(name, reader)
+    webhook = value.get("webhook")
+    if isinstance(webhook, dict) and webhook.get("secret") is not None and webhook.get("secret_file") is not None:
+        yield Mistake("webhook", "give one of 'secret' and 'secret_file'")
 
 
 _NOT_OF_A_GROUP = {"cameras": "the group's own 'cameras' are meant: leave it out", "masks": "only a camera has masks"}

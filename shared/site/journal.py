@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -21,13 +21,13 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 
-from shared.client import registry
-from shared.contract import credentials, names
+from shared.client import registry, secret_entries
+from shared.contract import names
 from shared.contract.reading.entries import entries_with_revisions
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BusError
 from shared.site.plan import Write
-from shared.site.state import State
+from shared.site.state import BUCKETS, State
 
 Tell = Callable[[str], None]
 
@@ -43,7 +43,9 @@ _WRONG_SEQUENCE = 10071
 # Writes in flight.
 _MOST_IN_FLIGHT = 32
 # New values come before the camera that needs them; a camera goes before its values.
-_ORDER = (names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
+_ORDER = (names.ENDPOINT, names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
+# Their former values are overwritten on disk.
+_SECRET = (names.CREDENTIALS, names.ENDPOINT)
 
 
 _LOST = "this process did not answer for too long, and another may complete its changes: run the command again"
@@ -87,13 +89,7 @@ class Journal:
 
     async def complete(self, tell: Tell) -> list[str]:
         """Complete the committed changes of a dead process. Return the entries that others have changed since."""
-        stored = await entries_with_revisions(self._js, names.SITE)
-        writes = [
-            msgspec.json.decode(stored[f"{_CHANGE}{n}"].value, type=Write)
-            for n in range(self._lock.count)
-            if f"{_CHANGE}{n}" in stored
-        ]
-        return await self._write_unchanged(writes, tell)
+        return await self._write_unchanged(await _stored_writes(self._js, self._lock), tell)
 
     async def erase(self) -> None:
         """Overwrite the changes on disk, and release the lock."""
@@ -151,12 +147,14 @@ def in_order(writes: Iterable[Write]) -> list[Write]:
 
 
 @contextlib.asynccontextmanager
-async def locked(js: JetStreamContext, by: str, tell: Tell) -> AsyncIterator[Journal]:
+async def locked(
+    js: JetStreamContext, by: str, tell: Tell, buckets: Collection[str] = BUCKETS
+) -> AsyncIterator[Journal]:
     """Hold the lock for the block, after the changes of a dead process are completed. Raises BusError.
 
-    tell: gets progress.
+    tell: gets progress. buckets: those that this process may write; changes of others wait for one that may.
     """
-    journal = await _acquired(js, by, tell)
+    journal = await _acquired(js, by, tell, buckets)
     try:
         yield journal
     except BaseException:
@@ -187,7 +185,7 @@ class _Found(NamedTuple):
     revision: int
 
 
-async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
+async def _acquired(js: JetStreamContext, by: str, tell: Tell, buckets: Collection[str]) -> Journal:
     bucket = await _bucket(js)
     notes: list[str] = []
     while True:
@@ -200,6 +198,7 @@ async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
                 return journal
             if not await _is_dead(js, bucket, found, tell):
                 continue
+            await _check_may_complete(js, found.lock, buckets)
             lock = msgspec.structs.replace(found.lock, by=by)
             revision = await bucket.update(LOCK, msgspec.json.encode(lock), last=found.revision)
         except KeyWrongLastSequenceError:
@@ -210,6 +209,23 @@ async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
             notes.append(f"the interrupted changes of {found.lock.by} are complete")
             notes += [f"{entry} was changed since, and stays" for entry in left]
         await journal.erase()
+
+
+async def _stored_writes(js: JetStreamContext, lock: Lock) -> list[Write]:
+    stored = await entries_with_revisions(js, names.SITE)
+    keys = (f"{_CHANGE}{n}" for n in range(lock.count))
+    return [msgspec.json.decode(stored[key].value, type=Write) for key in keys if key in stored]
+
+
+async def _check_may_complete(js: JetStreamContext, lock: Lock, buckets: Collection[str]) -> None:
+    """Raise BusError if committed changes are of a bucket that this process may not write."""
+    if lock.phase == "preparing" or set(BUCKETS) <= set(buckets):
+        return
+    if any(write.bucket not in buckets for write in await _stored_writes(js, lock)):
+        raise BusError(
+            f"the interrupted changes of {lock.by} include the webhook, which is not changed here: 'tidegate apply' "
+            "completes them"
+        )
 
 
 async def _is_dead(js: JetStreamContext, bucket: KeyValue, found: _Found, tell: Tell) -> bool:
@@ -236,10 +252,8 @@ async def _lock(js: JetStreamContext, bucket: KeyValue) -> _Found | None:
 
 
 async def _put(js: JetStreamContext, write: Write) -> None:
-    if write.bucket == names.CREDENTIALS:
-        # The former password is overwritten on disk.
-        value = credentials.decode(write.value) if write.value is not None else None
-        await registry.write_credentials(js, write.key, value)
+    if write.bucket in _SECRET:
+        await secret_entries.write(js, write.bucket, write.key, write.value)
     elif write.value is not None:
         await (await js.key_value(write.bucket)).put(write.key, write.value)
     elif write.bucket == names.CAMERAS:
@@ -258,8 +272,8 @@ async def _put_unchanged(js: JetStreamContext, write: Write) -> bool:
         value, revision = None, 0
     if value == write.value:
         return True
-    # A password is erased before the new one is written: the dead process may have come so far.
-    erased = write.bucket == names.CREDENTIALS and value is None
+    # A secret is erased before the new one is written: the dead process may have come so far.
+    erased = write.bucket in _SECRET and value is None
     if revision != write.before and not erased:
         return False
     await _put(js, write)

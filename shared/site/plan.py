@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from shared.contract import cameras, credentials, names, rules
+from shared.contract import cameras, credentials, endpoint, names, rules
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Credentials
 from shared.contract.differences import differences
@@ -23,8 +23,9 @@ from shared.contract.rules import Rules
 from shared.recordings.policy import DEFAULT, Policy, camera_key, group_key
 from shared.runtime.errors import SettingError
 from shared.runtime.redact import redact
-from shared.site.format import Site, SiteCamera
-from shared.site.references import Login
+from shared.site import webhook
+from shared.site.format import Site, SiteCamera, SiteWebhook
+from shared.site.references import Login, Values
 from shared.site.state import State
 
 # Differences that one line lists.
@@ -64,8 +65,16 @@ class Plan(NamedTuple):
     notices: list[str]
 
 
-def plan(site: Site, state: State, logins: Mapping[str, Login], prune: Collection[str] = ()) -> Plan:
-    """Return what to change. prune: sections of which everything goes that the file does not have. Raises Mistakes."""
+def plan(
+    site: Site,
+    state: State,
+    logins: Mapping[str, Login],
+    prune: Collection[str] = (),
+    values: Values | None = None,
+) -> Plan:
+    """Return what to change. prune: sections of which everything goes that the file does not have. values: of the
+    webhook. Raises Mistakes.
+    """
     found = Plan([], [])
     mistakes = list(islice(_unknown_cameras(site, state), _MOST_UNKNOWN))
     for id, camera in site.cameras.items():
@@ -84,6 +93,11 @@ def plan(site: Site, state: State, logins: Mapping[str, Login], prune: Collectio
             found.changes.extend(_of_reader(new_reader(name, reader.kinds, reader.cameras), state))
         except SettingError as e:
             mistakes.append(Mistake(f"readers.{name}", str(e)))
+    if site.webhook:
+        try:
+            found.changes.extend(_of_webhook(site.webhook, values or Values(), state, found.notices))
+        except Mistakes as e:
+            mistakes += e.all
     if mistakes:
         raise Mistakes("the site", mistakes)
     for section, change in _surplus(site, state):
@@ -189,6 +203,16 @@ def _of_policy(what: str, key: str, wanted: Policy | None, state: State) -> Iter
     yield Change("add" if before is None else "change", what, details, (write,))
 
 
+def _of_webhook(declared: SiteWebhook, values: Values, state: State, notices: list[str]) -> Iterator[Change]:
+    before = state.endpoint
+    after, stays = webhook.wanted(declared, values, before)
+    notices += stays
+    if after == before:
+        return
+    write = Write(names.ENDPOINT, endpoint.KEY, state.revision(names.ENDPOINT, endpoint.KEY), endpoint.encode(after))
+    yield Change("add" if before is None else "change", "webhook", ", ".join(webhook.details(before, after)), (write,))
+
+
 def _of_reader(wanted: Reader, state: State) -> Iterator[Change]:
     if state.readers is None:
         raise SettingError("readers are of a server that is configured elsewhere: give --accounts")
@@ -220,6 +244,9 @@ def _surplus(site: Site, state: State) -> Iterator[tuple[str, Change]]:
             what = f"recording of {kind} {name}" if name else "recording of all cameras"
             section = "recording" if not name else "cameras" if kind == "camera" else "groups"
             yield section, _removal(what, "", names.RECORDINGS, key, state)
+    if state.endpoint is not None and site.webhook is None:
+        details = "unusable" if isinstance(state.endpoint, SettingError) else f"url {state.endpoint.where}"
+        yield "webhook", _removal("webhook", details, names.ENDPOINT, endpoint.KEY, state)
     for reader in state.readers or ():
         if reader.name not in site.readers:
             details = f"reads {', '.join(reader.subjects)}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
 from nats.js import JetStreamContext
 
-from shared.contract import cameras, credentials, names, rules
+from shared.contract import cameras, credentials, endpoint, names, rules
 from shared.contract.cameras import Camera
 from shared.contract.credentials import Credentials
+from shared.contract.endpoint import EndpointSettings
 from shared.contract.reading.entries import Entry, entries_with_revisions
 from shared.contract.rights.readers import Reader
 from shared.contract.rules import Rules
@@ -23,7 +24,8 @@ T = TypeVar("T")
 class State(NamedTuple):
     """Values by key; a SettingError for an entry that can't be read. revisions: by bucket and key.
 
-    cameras: with their whole URL. readers: None if their server is configured elsewhere.
+    cameras: with their whole URL. readers: None if their server is configured elsewhere. endpoint: of alerts; None if
+    there is none, or if its bucket was not read.
     """
 
     cameras: Mapping[str, Camera | SettingError]
@@ -32,19 +34,23 @@ class State(NamedTuple):
     policies: Mapping[str, Policy | SettingError]
     revisions: Mapping[tuple[str, str], int]
     readers: tuple[Reader, ...] | None = None
+    endpoint: EndpointSettings | SettingError | None = None
 
     def revision(self, bucket: str, key: str) -> int:
         """Return the revision of an entry; 0 if there is none."""
         return self.revisions.get((bucket, key), 0)
 
 
-# The buckets that a site file sets.
-BUCKETS = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.RECORDINGS)
+# The buckets that a site file sets: those that the console may read, and all.
+IN_CONSOLE = (names.CAMERAS, names.CREDENTIALS, names.RULES, names.RECORDINGS)
+BUCKETS = (*IN_CONSOLE, names.ENDPOINT)
 
 
-async def read(js: JetStreamContext, readers: tuple[Reader, ...] | None = None) -> State:
+async def read(
+    js: JetStreamContext, readers: tuple[Reader, ...] | None = None, buckets: Sequence[str] = BUCKETS
+) -> State:
     """Return the present state. Raises BusError, Unread, nats.errors.Error or TimeoutError as `entries` does."""
-    found = {bucket: await entries_with_revisions(js, bucket) for bucket in BUCKETS}
+    found = {bucket: await entries_with_revisions(js, bucket) for bucket in buckets}
     secrets = {id: credentials.decode(entry.value) for id, entry in found[names.CREDENTIALS].items() if entry.value}
     return State(
         cameras={
@@ -63,12 +69,20 @@ async def read(js: JetStreamContext, readers: tuple[Reader, ...] | None = None) 
             if not names.is_removed(key)
         },
         readers=readers,
+        endpoint=_endpoint(found.get(names.ENDPOINT, {}).get(endpoint.KEY)),
     )
 
 
 def _camera(entry: Entry, secret: Credentials | None) -> Camera | SettingError:
     try:
         return cameras.joined(cameras.decode(entry.value), secret)
+    except SettingError as e:
+        return e
+
+
+def _endpoint(entry: Entry | None) -> EndpointSettings | SettingError | None:
+    try:
+        return entry and endpoint.decode(entry.value)
     except SettingError as e:
         return e
 

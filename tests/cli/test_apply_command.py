@@ -14,8 +14,9 @@ from nats.aio.client import Client
 
 from shared.client import registry
 from shared.contract import names
+from shared.contract.endpoint import EndpointSettings
 from shared.contract.reading.entries import entries
-from shared.site import journal
+from shared.site import journal, state
 from tests.support.processes.command_line import COMMAND, tidegate, tidegate_on
 from tests.support.waiting import until
 from tidegate.local.server import NatsServer
@@ -158,3 +159,41 @@ async def test_readers_come_and_go_by_a_site_file(folder: Path) -> None:
         pruned = await asyncio.to_thread(tidegate, data, "apply", "-f", str(folder / "site.yaml"), "--prune", "--yes")
         assert "- reader desk" in pruned.stdout
         assert not (data / "secrets/reader-desk").exists()
+
+
+@pytest.mark.slow
+async def test_a_webhook_is_applied_moved_and_removed(
+    server: NatsServer, admin: Client, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    js = admin.jetstream()
+    site = folder / "hook.yaml"
+    section = "webhook: {url: 'https://hooks.example.org/a/${HOOK_TOKEN}', secret_file: key, format: slack}"
+    site.write_text(section)
+    (folder / "key").write_text("hunter2-secret\n")
+    refusal = await run(server, folder, "apply", "-f", "hook.yaml", code=1)
+    assert "webhook.url: the variable HOOK_TOKEN is not set" in refusal
+    monkeypatch.setenv("HOOK_TOKEN", "hunter2-token")
+    shown = await run(server, folder, "apply", "-f", "hook.yaml")
+    assert "+ webhook: url https://hooks.example.org, events alerts, format slack, secret\n" in shown
+    stored = (await state.read(js)).endpoint
+    assert stored == EndpointSettings(
+        url="https://hooks.example.org/a/hunter2-token", secret="hunter2-secret", format="slack"
+    )
+    assert await entries(js, names.SITE) == {}
+    assert "nothing to change" in await run(server, folder, "apply", "-f", "hook.yaml")
+    exported = await run(server, folder, "export")
+    assert "https://hooks.example.org/${SITE_WEBHOOK_PATH}" in exported and "${SITE_WEBHOOK_SECRET}" in exported
+    monkeypatch.delenv("HOOK_TOKEN")
+    again = await run(server, folder, "apply", "-f", "hook.yaml")
+    assert "webhook: HOOK_TOKEN is not set: the stored URL stays" in again and "nothing to change" in again
+    site.write_text("webhook: {url: 'https://evil.example.net/'}")
+    refusal = await run(server, folder, "apply", "-f", "hook.yaml", code=1)
+    assert "webhook: the stored secret is for another address: give 'secret' too" in refusal
+    site.write_text("cameras: {}")
+    kept = await run(server, folder, "apply", "-f", "hook.yaml", "--prune", "--yes")
+    assert "webhook is not in the file, and stays: --prune removes it" in kept
+    assert (await state.read(js)).endpoint == stored
+    site.write_text("webhook:")
+    removed = await run(server, folder, "apply", "-f", "hook.yaml", "--prune", "--yes")
+    assert "- webhook: url https://hooks.example.org\n" in removed
+    assert (await state.read(js)).endpoint is None

@@ -13,7 +13,7 @@ from services.console.accounts.records import ApiToken, Group, Person
 from services.console.find.saved_searches import SavedSearch
 from services.console.review.reviews import Review
 from services.webhook import start
-from shared.contract import cameras, credentials, names, rules
+from shared.contract import cameras, credentials, endpoint, names, rules
 from shared.contract.cameras import Camera
 from shared.recordings.policy import DEFAULT, Policy, camera_key, group_key
 from shared.runtime.errors import BusError, SettingError
@@ -30,6 +30,8 @@ def is_taken(bucket: str, key: str, *, passwords: bool) -> bool:
         return not names.is_removed(key)
     if bucket == names.WEBHOOK:
         return key == start.KEY
+    if bucket == names.ENDPOINT:
+        return key == endpoint.KEY
     kind = key.partition(".")[0]
     return bucket != names.CONSOLE or (kind in _PEOPLE and (passwords or kind != "token"))
 
@@ -121,6 +123,12 @@ def _webhook(key: str, value: bytes) -> None:
     start.decode(value)
 
 
+def _endpoint(key: str, value: bytes) -> None:
+    if key != endpoint.KEY:
+        raise SettingError("it is not the endpoint of the webhook")
+    endpoint.decode(value)
+
+
 def _decoded(value: bytes, type: Any) -> Any:
     try:
         return msgspec.json.decode(value, type=type)
@@ -132,6 +140,7 @@ _CHECKS: Mapping[str, Callable[[str, bytes], None]] = {
     names.CONSOLE: _console,
     names.REVIEWS: lambda _, value: _decoded(value, Review),
     names.WEBHOOK: _webhook,
+    names.ENDPOINT: _endpoint,
     names.RECORDINGS: _policy,
     names.RULES: _rules,
     names.CREDENTIALS: _credentials,

@@ -15,7 +15,7 @@ import msgspec
 from nats.aio.client import Client
 
 from shared import bus
-from shared.client import registry
+from shared.client import registry, secret_entries
 from shared.contract import cameras, credentials, names
 from shared.contract.reading.entries import entries as stored_entries
 from shared.models import measured
@@ -215,7 +215,11 @@ class _Buckets:
         if ttl_s is not None and ttl_s < 1:
             return
         self._count(entry.bucket)
-        if self._there[entry.bucket].get(entry.key) != entry.value:
+        if self._there[entry.bucket].get(entry.key) == entry.value:
+            return
+        if entry.bucket in scope.SECRET_BUCKETS:
+            await secret_entries.write(self._js, entry.bucket, entry.key, entry.value)
+        else:
             await self._js.publish(f"$KV.{entry.bucket}.{entry.key}", entry.value, msg_ttl=ttl_s and int(ttl_s))
 
     async def finish(self) -> None:
@@ -240,10 +244,15 @@ class _Buckets:
         for bucket in scope.buckets(passwords=passwords):
             if bucket in (names.CAMERAS, names.CREDENTIALS):
                 continue
-            kv = await self._js.key_value(bucket)
             for key in await stored_entries(self._js, bucket):
                 if key not in self._restored.get(bucket, ()) and entries.is_taken(bucket, key, passwords=passwords):
-                    await kv.delete(key)
+                    await self._delete(bucket, key)
+
+    async def _delete(self, bucket: str, key: str) -> None:
+        if bucket in scope.SECRET_BUCKETS:
+            await secret_entries.write(self._js, bucket, key, None)
+        else:
+            await (await self._js.key_value(bucket)).delete(key)
 
     def _count(self, bucket: str) -> None:
         self._done.entries[bucket] = self._done.entries.get(bucket, 0) + 1

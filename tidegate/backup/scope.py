@@ -23,6 +23,7 @@ BUCKETS: dict[str, Scope] = {
     names.CONSOLE: Scope("always", "people, groups, tokens and saved searches; no sessions and links"),
     names.REVIEWS: Scope("always", "reviews of incidents"),
     names.WEBHOOK: Scope("always", "where the webhook starts"),
+    names.ENDPOINT: Scope("always", "where alerts are posted, with its secret"),
     names.RECORDINGS: Scope("always", "recording policies"),
     names.RULES: Scope("always", "zones, lines and rules"),
     names.CREDENTIALS: Scope("always", "passwords and paths of cameras"),
@@ -64,6 +65,8 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
 # Streams whose sequences are in ids: a new one starts above those of the backup.
 NUMBERED = (names.MEDIA, names.EVENTS, names.ALERTS)
 
+# Buckets of secrets alone: a backup without passwords has none of them.
+SECRET_BUCKETS = (names.CREDENTIALS, names.ENDPOINT)
 SECRETS, MODELS, INDEX = "secrets", "models", "index"
 TENANTS = "tenants.json"
 # The store's key encrypts a store that is not in the backup; the server's configuration is written at each start.
@@ -72,7 +75,7 @@ _OWN = re.compile(r"\.lock|\.gitignore|store\.key|accounts\.conf|nats(-\d+)?\.co
 
 def buckets(*, passwords: bool) -> list[str]:
     """Return the buckets of a backup, in their order."""
-    return [b for b, scope in BUCKETS.items() if scope.when == "always" and (passwords or b != names.CREDENTIALS)]
+    return [b for b, scope in BUCKETS.items() if scope.when == "always" and (passwords or b not in SECRET_BUCKETS)]
 
 
 def streams(*, history: bool) -> list[str]:

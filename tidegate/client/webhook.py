@@ -22,6 +22,7 @@ from services.webhook.start import Start
 from services.webhook.status import Status
 from shared import bus
 from shared.bus import clock, direct
+from shared.bus.client import Denied
 from shared.bus.mirror import bind
 from shared.contract import catalog, names, topology
 from shared.contract.topology import TopologySettings
@@ -36,19 +37,20 @@ _SUBJECTS = catalog.find(names.WEBHOOK).consumers[0].filters
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """waiting: events not accepted yet; retrying: those of them that were posted, or are in flight. has_begun: whether
-    a start is recorded. after_seq, since: as in Start. is_running: whether a process has written lately. All else as in
-    Status. Times in Unix seconds.
+    """waiting: events not accepted yet; retrying: those of them that were posted, or are in flight. dead_letters:
+    None if this user may not count them. has_begun: whether a start is recorded. after_seq, since: as in Start.
+    is_running: whether a process has written lately. All else as in Status. Times in Unix seconds.
     """
 
     waiting: int
     retrying: int
-    dead_letters: int
+    dead_letters: int | None
     has_begun: bool
     after_seq: int = 0
     since: float | None = None
     is_running: bool = False
     endpoint: str = ""
+    endpoint_error: str = ""
     events: list[str] = []
     delivered_at: float | None = None
     failed_at: float | None = None
@@ -62,13 +64,11 @@ async def read(client: Client) -> Standing:
     consumer = await bus.consumer_info(js, names.EVENTS, names.WEBHOOK)
     start = await beginning.read(await bind(js, names.WEBHOOK))
     status, is_running = await _status(client)
-    subject = names.dead_letters(names.WEBHOOK)
-    dead = (await js.stream_info(names.DLQ, subjects_filter=subject)).state.subjects or {}
     retrying = consumer.num_ack_pending or 0
     return Standing(
         waiting=(consumer.num_pending or 0) + retrying,
         retrying=retrying,
-        dead_letters=dead.get(subject, 0),
+        dead_letters=await _dead_letters(client),
         has_begun=start is not None,
         after_seq=start.seq if start else 0,
         since=start.time if start else None,
@@ -77,15 +77,27 @@ async def read(client: Client) -> Standing:
     )
 
 
+async def _dead_letters(client: Client) -> int | None:
+    subject = names.dead_letters(names.WEBHOOK)
+    try:
+        found = (await client.jetstream().stream_info(names.DLQ, subjects_filter=subject)).state.subjects
+    except Denied:
+        return None
+    return (found or {}).get(subject, 0)
+
+
 async def _status(client: Client) -> tuple[Status | None, bool]:
     """Return the last status, and whether a process has written it lately."""
+    # By its key: the webhook may read no others, and its pod runs this too.
+    subject = f"$KV.{names.WEBHOOK}.{reports.KEY}"
     try:
-        stored = await direct.get(client, f"KV_{names.WEBHOOK}", subject=f"$KV.{names.WEBHOOK}.{reports.KEY}")
-        status = msgspec.json.decode(stored.data, type=Status)
+        stored = await client.jetstream().get_last_msg(f"KV_{names.WEBHOOK}", subject, direct=True)
+        status = msgspec.json.decode(stored.data or b"", type=Status)
     except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None, False
     now = await clock.read(client, names.EVENTS, names.WEBHOOK)
-    return status, now - stored.time.timestamp() < SILENT_S
+    written = direct.server_time((stored.headers or {})["Nats-Time-Stamp"])
+    return status, now - written.timestamp() < SILENT_S
 
 
 async def count_since(client: Client, since: dt.datetime) -> int:

@@ -1,4 +1,4 @@
-"""`tidegate apply`: make a server's cameras, groups, rules, recording policies and readers those of a site file."""
+"""`tidegate apply`: make a server's cameras, groups, rules, policies, readers and webhook those of a site file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ site_options = combined(
 @prune_option
 @click.option("--yes", is_flag=True, help="Remove without a question.")
 def apply(data: Path | None, accounts: Path | None, files: tuple[Path, ...], prune: bool, yes: bool) -> None:
-    """Make cameras, groups, rules, recording policies and readers those of a site file.
+    """Make cameras, groups, rules, recording policies, readers and the webhook those of a site file.
 
     \b
     Show what would change: tidegate diff -f site.yaml

@@ -32,7 +32,8 @@ _MEGABYTE = 1_000_000
 @click.option(
     "--without-passwords",
     is_flag=True,
-    help="Leave out passwords, tokens, keys, and the paths of cameras' URLs: FILE is not encrypted without --key.",
+    help="Leave out passwords, tokens, keys, the webhook's endpoint, and the paths of cameras' URLs: FILE is not "
+    "encrypted without --key.",
 )
 @click.option("--streams", is_flag=True, help="Also back up events, alerts, pictures, usage and dead letters.")
 def backup(data: Path | None, file: Path, key_file: Path | None, without_passwords: bool, streams: bool) -> None:

@@ -21,7 +21,7 @@ from tidegate.view.inert import echo, one_line
 @click.option("--save", type=NEW_FILE, help="File to write, for you alone. Default: standard output.")
 @click.option("--force", is_flag=True, help="Replace the file of --save.")
 def export(data: Path | None, accounts: Path | None, save: Path | None, force: bool) -> None:
-    """Write the site file of what runs: cameras, groups, rules, recording policies and readers.
+    """Write the site file of what runs: cameras, groups, rules, recording policies, readers and the webhook.
 
     \b
     Into a file:            tidegate export --save site.yaml

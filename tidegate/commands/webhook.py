@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from tidegate.commands import Group
-from tidegate.commands.options import connected
+from tidegate.commands.options import connected, data_option, with_admin
 from tidegate.view.inert import echo, echo_json
 from tidegate.view.words import counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nats.aio.client import Client
 
-    from services.webhook.settings import WebhookSettings
+    from services.webhook.endpoint import Names
+    from shared.contract.endpoint import EndpointSettings
     from shared.contract.events import Alert
     from tidegate.client.webhook import Standing
 
@@ -31,11 +34,11 @@ def webhook() -> None:
 
     \b
     What waits, last error: tidegate webhook status
-    One test event:         WEBHOOK_URL=https://example.org/alerts tidegate webhook test
+    One test event:         tidegate webhook test
     The last hour again:    tidegate webhook since 1h
     Skip what waits:        tidegate webhook since now
 
-    'tidegate up --analytics' runs it if WEBHOOK_URL is set: docs/how-to/webhook.md.
+    The endpoint is in the site file, or in WEBHOOK_URL: docs/how-to/webhook.md.
     """
 
 
@@ -99,23 +102,43 @@ async def since(client: Client, when: str, dry_run: bool) -> None:
 
 
 @webhook.command("test")
-def test() -> None:
-    """Post one test event to WEBHOOK_URL, from this machine and with these settings, and print the answer.
+@data_option
+def test(data: Path | None) -> None:
+    """Post one test event to the endpoint, from this machine and with these settings, and print the answer.
 
     \b
-    From here:              WEBHOOK_URL=https://example.org/alerts tidegate webhook test
+    To the site's endpoint: tidegate webhook test
+    To another one:         WEBHOOK_URL=https://example.org/alerts tidegate webhook test
     In a cluster:           kubectl -n tidegate exec deploy/tidegate-webhook -- python -m tidegate webhook test
 
-    It is an alert of camera 'webhook-test' by rule 'webhook-test', with the header 'ce-tidegatetest: true'. It needs no
-    server, is stored nowhere, and is posted once, without retries.
+    It is an alert of camera 'webhook-test' by rule 'webhook-test', with the header 'ce-tidegatetest: true'. With
+    WEBHOOK_URL it needs no server. It is stored nowhere, and is posted once, without retries.
     """
+    from services.webhook.endpoint import ENVIRONMENT, SITE
     from services.webhook.settings import WebhookSettings
     from shared.runtime.settings import load
 
-    asyncio.run(_post(load(WebhookSettings)))
+    settings = load(WebhookSettings)
+    if settings.endpoint:
+        asyncio.run(_post(settings.endpoint, settings.webhook_timeout_s, ENVIRONMENT))
+        return
+
+    async def work(client: Client) -> None:
+        await _post(await _stored(client), settings.webhook_timeout_s, SITE)
+
+    with_admin(data, work)
 
 
-async def _post(settings: WebhookSettings) -> None:
+async def _stored(client: Client) -> EndpointSettings:
+    from services.webhook import stored
+    from shared.runtime.errors import SettingError
+
+    if found := await stored.read(client):
+        return found
+    raise SettingError("there is no endpoint: add 'webhook' to the site file, or set WEBHOOK_URL")
+
+
+async def _post(settings: EndpointSettings, timeout_s: float, named: Names) -> None:
     from services.webhook.endpoint import Endpoint, Failed
     from services.webhook.formats import FORMATS
     from services.webhook.outgoing import read
@@ -125,16 +148,14 @@ async def _post(settings: WebhookSettings) -> None:
     event = _event()
     headers = events.headers(event, id=f"{TEST}/{uuid.uuid4()}", source=names.source(names.WEBHOOK))
     whole = read(events.subject(event), headers | {"ce-tidegatetest": "true"}, events.encode(event))
-    outgoing = FORMATS[settings.webhook_format](whole)
-    async with Endpoint(
-        settings.url, credentials=settings.credentials, key=settings.key, timeout_s=settings.webhook_timeout_s
-    ) as endpoint:
+    outgoing = FORMATS[settings.format](whole)
+    async with Endpoint(settings, timeout_s=timeout_s, names=named) as endpoint:
         begun = time.monotonic()
         try:
             await endpoint.post(outgoing)
         except Failed as e:
             raise BusError(f"{endpoint.where} {e}") from e
-    signed = "signed" if settings.key else "not signed: set WEBHOOK_SECRET"
+    signed = "signed" if settings.secret else f"not signed: set {named.secret}"
     echo(f"{endpoint.where} accepted {outgoing.id} in {(time.monotonic() - begun) * 1000:.0f} ms ({signed})")
 
 
@@ -161,7 +182,10 @@ def _event() -> Alert:
 def _lines(found: Standing) -> list[tuple[str, str]]:
     """Return the status in words."""
     kinds = f": {', '.join(found.events)}" if found.events else ""
-    lines = [("endpoint", f"{found.endpoint or 'unknown, as no webhook has run'}{kinds}")]
+    unknown = "none: add 'webhook' to the site file" if found.is_running else "unknown, as no webhook runs"
+    lines = [("endpoint", f"{found.endpoint or unknown}{kinds}")]
+    if found.endpoint_error:
+        lines.append(("unusable", found.endpoint_error))
     if not found.has_begun:
         lines.append(("begins", "with its first start, at WEBHOOK_SINCE (now); what waits before that is skipped"))
     elif found.since is not None:

@@ -92,6 +92,7 @@ BUCKETS: Mapping[str, Store] = {
     names.MACHINES: Store("nothing: machines of workers", "expires", why="it names no camera"),
     names.SCALER: Store("nothing: history of replicas", "expires", why="it names no camera"),
     names.WEBHOOK: Store("nothing: the webhook's position", "stays", why="it names no camera"),
+    names.ENDPOINT: Store("nothing: where alerts are posted", "stays", why="it names no camera"),
     names.CONSOLE: Store(
         "which users may see it", "stays", why="users' settings: an admin of the console changes them"
     ),

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from nats.aio.client import Client
 
 from shared.contract import catalog, names
+from shared.contract.reading.entries import entries
 from shared.contract.reading.mistakes import Mistake, Mistakes
 from shared.runtime.errors import SettingError
 from shared.site import format as site_format
@@ -26,7 +27,7 @@ from shared.site import journal, merging, plan, references, state
 from shared.site.format import Site
 from shared.site.journal import Tell
 from shared.site.plan import Plan
-from shared.site.references import Login
+from shared.site.references import Login, Values
 from shared.site.state import State
 from tidegate.local import readers, tenants
 from tidegate.local.readers import Place
@@ -40,11 +41,12 @@ Find = Callable[[], Place] | None
 
 
 class Declared(NamedTuple):
-    """sections: of the files, such as `cameras`. logins: by camera."""
+    """sections: of the files, such as `cameras`. logins: by camera. values: of the webhook, if it is declared."""
 
     site: Site
     sections: frozenset[str]
     logins: dict[str, Login]
+    values: Values | None = None
 
 
 class Comparison(NamedTuple):
@@ -67,7 +69,8 @@ def load(paths: Sequence[Path]) -> Declared:
     value, twice = merging.merge(parsed)
     site = site_format.site_of(value, where, [*mistakes, *twice])
     logins = {id: references.resolve(camera, os.environ) for id, camera in site.cameras.items()}
-    return Declared(site, frozenset(value), logins)
+    values = references.resolve_webhook(site.webhook, os.environ) if site.webhook else None
+    return Declared(site, frozenset(value), logins, values)
 
 
 def ignored(site: Site, services: Collection[str]) -> list[str]:
@@ -85,10 +88,22 @@ def ignored(site: Site, services: Collection[str]) -> list[str]:
     ]
 
 
+def served(site: Site) -> list[str]:
+    """Return the names of the services for which a site has a section of their own."""
+    return [names.WEBHOOK] if site.webhook else []
+
+
+async def unserved(client: Client, services: Collection[str]) -> list[str]:
+    """Return a notice if a server has a webhook, and no service of those names posts to it. Raises BusError."""
+    if names.WEBHOOK in services or not await entries(client.jetstream(), names.ENDPOINT):
+        return []
+    return ["the site has a webhook, and none runs: start it with -f and the file that declares it"]
+
+
 async def compare(client: Client, declared: Declared, place: Find, prune: Collection[str] = ()) -> Comparison:
     """Return the present state, and the changes. prune: sections of which the rest goes. Raises Mistakes."""
     now = await _state(client, place)
-    return Comparison(now, plan.plan(declared.site, now, declared.logins, prune))
+    return Comparison(now, plan.plan(declared.site, now, declared.logins, prune, declared.values))
 
 
 async def apply(client: Client, shown: Comparison, place: Find, tell: Tell) -> list[str]:
@@ -156,7 +171,10 @@ def _content(path: Path, where: str) -> bytes:
 
 
 def _with_files(value: Any, folder: Path) -> Any:
-    """Return the value with the content of each `rules_file`, and with whole paths of each `password_file`."""
+    """Return the value with the content of each `rules_file`, and with whole paths of files of secrets."""
+    webhook = value.get("webhook") if isinstance(value, dict) else None
+    if isinstance(webhook, dict) and isinstance(path := webhook.get("secret_file"), str):
+        value = {**value, "webhook": {**webhook, "secret_file": str(folder / path)}}
     cameras = value.get("cameras") if isinstance(value, dict) else None
     if not isinstance(cameras, dict):
         return value

@@ -64,7 +64,7 @@ async def run(
     """
     site = declared.load(files) if files else None
     chosen = [f"--{option}" for option, is_set in options.items() if is_set]
-    services = catalog.started(["up", *chosen], os.environ)
+    services = catalog.started(["up", *chosen], os.environ, declared.served(site.site) if site else ())
     check_extras(services, " ".join(("tidegate up", *chosen)), _extras_of_up(chosen))
     model = store.chosen(data, os.environ)
     warnings = [model.warning, *preflight.check(services, data), *disk.check(data / "jetstream")]
@@ -84,7 +84,7 @@ async def run(
             if model.sentence:
                 console.print(model.sentence, markup=False, soft_wrap=True)
             await show_console(stack, console)
-            for line in await _declare(stack, site, services) if site else ():
+            for line in await _declare(stack, site, services):
                 console.print(line, markup=False, soft_wrap=True)
             unused = (scaled_objects.unused(name, one) for name, one in scaled.items())
             for sentence in filter(None, (*warnings, *unused)):
@@ -99,8 +99,11 @@ async def run(
             console.print((f"{name}: " if len(states) > 1 else "") + spent(state, seconds).describe())
 
 
-async def _declare(stack: Stack, site: declared.Declared, services: Sequence[Service]) -> list[str]:
-    """Apply a site; return a line for each change and notice. Raises TidegateError."""
+async def _declare(stack: Stack, site: declared.Declared | None, services: Sequence[Service]) -> list[str]:
+    """Apply a site, if any; return a line for each change and notice. Raises TidegateError."""
+    running = [service.name for service in services]
+    if site is None:
+        return await declared.unserved(stack.admin, running)
 
     def place() -> Place:
         folder = stack.data / "secrets"
@@ -109,7 +112,7 @@ async def _declare(stack: Stack, site: declared.Declared, services: Sequence[Ser
     shown = await declared.compare(stack.admin, site, place)
     with telling() as tell:
         notes = await declared.apply(stack.admin, shown, place, tell)
-    ignored = declared.ignored(site.site, [s.name for s in services])
+    ignored = [*declared.ignored(site.site, running), *await declared.unserved(stack.admin, running)]
     return [one_line(line) for line in (*map(str, shown.plan.changes), *shown.plan.notices, *notes, *ignored)]
 
 

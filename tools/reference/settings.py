@@ -18,9 +18,10 @@ from tools.reference.markdown import code, page, table
 
 SETUP, UP = "tidegate setup", "tidegate up"
 
-INTRO = """Settings are environment variables. `NAME_FILE` names a file to read the value from, for secrets. An empty
-variable counts as unset. A value that can't be used ends the process with exit code 2 and a sentence that names the
-variable. `python -m services.cv --help` prints the same table for one service."""
+INTRO = """Settings are environment variables. `NAME_FILE` names a file to read the value from, for secrets; after a
+`-`, as in `NAME_FILE=-/run/secrets/name`, it may be missing. An empty variable counts as unset. A value that can't be
+used ends the process with exit code 2 and a sentence that names the variable. `python -m services.cv --help` prints the
+same table for one service."""
 
 OTHERS = """Three variables are read elsewhere: `TIDEGATE_DATA` (the data directory of `tidegate up`, by default
 `~/.tidegate`), `TIDEGATE_CACHE` (where compiled models are kept, by default `~/.cache/tidegate`), and

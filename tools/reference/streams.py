@@ -110,6 +110,7 @@ BUCKETS = {
     names.RUNS: "how far each run of `tidegate reanalyze` is",
     names.SITE: "the changes of an unfinished `tidegate apply`, for `admin` alone",
     names.WEBHOOK: "where the webhook begins, and how its endpoint does",
+    names.ENDPOINT: "where alerts are posted, with its secret, which the webhook alone may read",
 }
 
 REQUESTS_OF = {

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.console.site.document import Wanted
+from services.console.site.document import ELSEWHERE, Wanted
 from shared.contract.reading.mistakes import Mistake, Mistakes
 from shared.site import plan
 from shared.site.plan import Plan
@@ -43,9 +43,7 @@ def _notices(found: Plan, wanted: Wanted) -> list[str]:
     stays = [notice.removesuffix(_OPTION) for notice in found.notices if not notice.endswith(_PASSWORD)]
     if count := len(found.notices) - len(stays):
         stays.insert(0, f"the stored password of {count} camera{'s' * (count > 1)} stays")
-    if wanted.has_readers:
-        stays.insert(0, "readers are not changed here: 'tidegate apply' changes them")
-    return stays
+    return [f"{ELSEWHERE[of]} not changed here: 'tidegate apply' does that" for of in wanted.elsewhere] + stays
 
 
 def _with_remedy(mistake: Mistake) -> Mistake:

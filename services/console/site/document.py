@@ -23,7 +23,8 @@ from shared.site.format import REFERENCE, Site
 from shared.site.references import Login
 
 WHERE = "the site file"
-READERS = "readers"
+# The sections that only `tidegate apply` changes, as sentences name them.
+ELSEWHERE = {"readers": "readers are", "webhook": "the webhook is"}
 # Characters of a file: thousands of cameras. Parsing that many takes 8 s of a core.
 MOST = 1024 * 1024
 _FILES = ("password_file", "rules_file")
@@ -32,12 +33,12 @@ _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 class Wanted(NamedTuple):
-    """site: without readers. sections: of the file, without readers. has_readers: whether the file has some."""
+    """site, sections: without those of ELSEWHERE. elsewhere: the sections of these that the file has."""
 
     site: Site
     sections: frozenset[str]
     logins: dict[str, Login]
-    has_readers: bool
+    elsewhere: tuple[str, ...]
 
 
 class Unreadable(Mistakes):
@@ -57,8 +58,9 @@ def read(text: str) -> Wanted:
         raise Mistakes(WHERE, refused)
     site = site_format.site_of(value, WHERE, doubled)
     logins = {id: references.resolve(camera, {}) for id, camera in site.cameras.items()}
-    own = msgspec.structs.replace(site, readers={})
-    return Wanted(own, frozenset(value) - {READERS, "defaults"}, logins, bool(site.readers))
+    own = msgspec.structs.replace(site, readers={}, webhook=None)
+    elsewhere = tuple(section for section in ELSEWHERE if getattr(site, section))
+    return Wanted(own, frozenset(value) - {*ELSEWHERE, "defaults"}, logins, elsewhere)
 
 
 def _parsed(text: str) -> tuple[Any, list[Mistake]]:

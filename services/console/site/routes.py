@@ -53,7 +53,7 @@ async def get_site(asker: User, page: Page) -> SiteFile:
     is_admin = asker.may("admin")
     js = (page.console.links.admin if is_admin else page.console.links.operator).jetstream()
     with page.limit.slot():
-        text, left = await asyncio.to_thread(export.document, await state.read(js))
+        text, left = await asyncio.to_thread(export.document, await state.read(js, buckets=state.IN_CONSOLE))
         lock = await journal.pending(js) if is_admin else None
     return SiteFile(text=text, notices=[plain(line) for line in left], interrupted=answers.interrupted(lock))
 
@@ -103,7 +103,7 @@ async def get_site_apply(asker: User, page: Page) -> SiteApply:
 
 async def _compared(page: SitePage, wanted: document.Wanted, data: WrittenSite) -> tuple[State, Comparison]:
     """Return the present state, and the changes. Raises Mistakes."""
-    now = await state.read(page.console.links.admin.jetstream())
+    now = await state.read(page.console.links.admin.jetstream(), buckets=state.IN_CONSOLE)
     return now, await asyncio.to_thread(comparison.compare, data.text, wanted, now, data.prune)
 
 

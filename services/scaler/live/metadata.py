@@ -193,7 +193,7 @@ def _work(service: str, stream: str, consumer: str) -> tuple[str, str]:
 
 def _cameras(entries: dict[str, str]) -> CamerasQuery:
     bucket = _check_name("bucket", entries.pop("bucket", names.CAMERAS))
-    if bucket == names.CREDENTIALS:
+    if bucket in (names.CREDENTIALS, names.ENDPOINT):
         raise SettingError(f"metadata key bucket is {bucket!r}, which the scaler may not read: take {names.CAMERAS}")
     key, field = "camerasPerReplica", "cameras_per_replica"
     if key not in entries:

@@ -16,6 +16,7 @@ _CONTENTS = {
     names.CREDENTIALS: "cameras' passwords",
     names.RULES: "rules",
     names.RECORDINGS: "recording policies",
+    names.ENDPOINT: "the webhook's endpoint",
     names.RUNS: "runs of 'tidegate reanalyze'",
 }
 _WRITES = ("CREATE", "UPDATE", "DELETE", "PURGE", "DURABLE")

@@ -27,6 +27,7 @@ from services.vlm.endpoints.openai import ModelEndpoint
 from services.webhook.endpoint import Endpoint, Failed
 from services.webhook.outgoing import Outgoing
 from shared.contract.cameras import Camera
+from shared.contract.endpoint import EndpointSettings
 from shared.runtime.errors import Away
 from tests.fuzz import good, spoil
 from tests.fuzz.door import MB, Door, wait
@@ -63,7 +64,7 @@ def _model() -> ModelEndpoint:
 @cache
 def _receiver() -> Endpoint:
     where = f"http://127.0.0.1:{_http_port()}/hook"
-    endpoint = Endpoint(where, credentials=None, key=b"k", timeout_s=PATIENCE_S)
+    endpoint = Endpoint(EndpointSettings(url=where, secret="k"), timeout_s=PATIENCE_S)
     wait(endpoint.__aenter__())
     atexit.register(lambda: wait(endpoint.__aexit__()))
     return endpoint

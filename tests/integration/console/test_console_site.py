@@ -13,9 +13,10 @@ from nats.aio.client import Client
 
 from services.console.site import document
 from services.console.web.asker import ROLES
-from shared.client import registry
-from shared.contract import names
+from shared.client import registry, secret_entries
+from shared.contract import endpoint, names
 from shared.contract.cameras import Camera, new_camera
+from shared.contract.endpoint import EndpointSettings
 from shared.contract.reading.entries import entries
 from shared.site import journal, state
 from shared.site.journal import Lock
@@ -324,3 +325,46 @@ async def test_readers_are_a_notice(server: NatsServer, admin: Client) -> None:
         found = await compared(anna, f"cameras:\n{GATE}readers: {{desk: {{kinds: [alerts]}}}}")
         assert "readers are not changed here" in found["notices"][0] and found["sections"] == ["cameras"]
         assert [c["what"] for c in found["changes"]] == ["camera gate"]
+
+
+async def test_the_webhook_is_a_notice_and_neither_shown_nor_changed(server: NatsServer, admin: Client) -> None:
+    js = admin.jetstream()
+    settings = EndpointSettings(url="https://hooks.example.org/T0KEN", secret="s3cret")
+    await secret_entries.write(js, names.ENDPOINT, endpoint.KEY, endpoint.encode(settings))
+    async with console_on(server, admin) as console:
+        anna = await root(console)
+        assert "hooks.example.org" not in (await anna.get("site")).text
+        section = "webhook: {url: 'https://evil.example/${X}', secret: '${Y}', secret_file: null}"
+        text = f"cameras:\n{GATE}{section}"
+        found = await compared(anna, text)
+        assert "the webhook is not changed here" in found["notices"][0] and found["sections"] == ["cameras"]
+        assert [c["what"] for c in found["changes"]] == ["camera gate"]
+        assert (await applied(anna, text, found["token"], "webhook")).status_code == 400
+        assert (await applied(anna, text, found["token"])).status_code == 200
+        refused = await anna.post("site/compare", json={"text": "webhook: https://hooks.example.org/T0KEN"})
+        assert "T0KEN" not in refused.text
+    assert (await state.read(js)).endpoint == settings
+
+
+async def test_an_interrupted_change_of_the_webhook_waits_for_a_command(
+    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LEASE_S", 0.2)
+    js = admin.jetstream()
+    async with console_on(server, admin) as console:
+        anna = await root(console)
+        text = f"cameras:\n{GATE}"
+        before = await compared(anna, text)
+        value = endpoint.encode(EndpointSettings(url="https://hooks.example.org/T0KEN"))
+        write = Write(names.ENDPOINT, endpoint.KEY, 0, value)
+        await (await js.key_value(names.SITE)).put("change.0", msgspec.json.encode(write))
+        lock = Lock(by="bob@there", phase="committed", count=1)
+        await (await js.key_value(names.SITE)).put(journal.LOCK, msgspec.json.encode(lock))
+        refused = await applied(anna, text, before["token"])
+        assert refused.status_code >= 400 and "tidegate apply" in refused.text and "T0KEN" not in refused.text
+        assert not (await state.read(js)).cameras and await journal.pending(js) is not None
+        notes = await journal.recover(js, "carol@here")
+        assert notes == ["the interrupted changes of bob@there are complete"]
+        assert (await state.read(js)).endpoint is not None
+        after = await compared(anna, text)
+        assert (await applied(anna, text, after["token"])).status_code == 200

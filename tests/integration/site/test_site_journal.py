@@ -26,12 +26,14 @@ cameras:
   lobby: {url: "rtsp://10.0.0.7/a", user: me, password: "${OLD}", fps: 2, recording: {keep_days: 2}}
   gone: {url: "rtsp://10.0.0.8/a", user: me, password: "${OLD}", rules: {zones: {z: {polygon: [[0,0],[1,0],[1,1]]}}}}
 recording: {keep_days: 2}
+webhook: {url: "https://old.example/${OLD}", secret: "${OLD}"}
 """
 NEW = """
 cameras:
   lobby: {url: "rtsp://10.0.0.7/a", user: me, password: "${NEW}", fps: 5, recording: {keep_days: 5}}
   gate: {url: "rtsp://10.0.0.9/a", user: me, password: "${NEW}", rules: {zones: {z: {polygon: [[0,0],[1,0],[1,1]]}}}}
 recording: {keep_days: 5}
+webhook: {url: "https://new.example/${NEW}", secret: "${NEW}"}
 """
 PASSWORDS = {"OLD": "hunter2-old", "NEW": "hunter2-new"}
 
@@ -77,7 +79,8 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
 async def planned(js: Any, text: str) -> Plan:
     site = site_format.read(text.encode(), "site.yaml")
     logins = {id: references.resolve(camera, PASSWORDS) for id, camera in site.cameras.items()}
-    return plan(site, await state.read(js), logins, ("cameras", "recording"))
+    values = references.resolve_webhook(site.webhook, PASSWORDS) if site.webhook else None
+    return plan(site, await state.read(js), logins, ("cameras", "recording", "webhook"), values)
 
 
 async def apply(js: Any, text: str, by: str = "alice@here") -> list[str]:
@@ -131,6 +134,22 @@ async def test_no_password_is_left_in_the_journal_on_disk(server: NatsServer, ad
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "KV_site" in str(path)]
     assert files
     assert not [path for path in files if b"hunter2" in path.read_bytes()]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2-old" in path.read_bytes()]
+
+
+async def test_an_interrupted_removal_of_the_webhook_is_completed(admin: Client) -> None:
+    js = admin.jetstream()
+    await apply(js, OLD)
+    without = OLD[: OLD.index("webhook")] + "webhook:\n"
+    after = 0
+    while (lock := await journal.pending(js)) is None or lock.phase != "committed":
+        after += 1
+        with pytest.raises(Crash):
+            await apply(Crashing(js, after), without)
+    assert (await state.read(js)).endpoint is not None
+    await journal.recover(js, "bob@there")
+    found = await state.read(js)
+    assert found.endpoint is None and set(found.cameras) == {"lobby", "gone"}
 
 
 async def test_what_another_changed_after_a_crash_stays(admin: Client) -> None:

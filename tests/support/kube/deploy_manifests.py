@@ -118,7 +118,8 @@ def variables(deployment: Document, password: Path) -> dict[str, str]:
         else:
             built[entry["name"]] = entry["value"]
     for name in [n for n in built if n.endswith("_FILE")]:
-        built[name] = str(password.parent / key_of_secret(deployment, built[name]))
+        optional = "-" * built[name].startswith("-")
+        built[name] = f"{optional}{password.parent / key_of_secret(deployment, built[name].removeprefix('-'))}"
     return built
 
 

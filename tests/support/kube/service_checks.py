@@ -217,11 +217,16 @@ def check_webhook(docs: list[Document], password: Path) -> None:
     assert {"WEBHOOK_URL_FILE", "WEBHOOK_SECRET_FILE"} <= set(given) and not {"WEBHOOK_URL", "WEBHOOK_SECRET"} & set(
         given
     )
-    keys = {key_of_secret(deployment, given[f"{name}_FILE"]) for name in ("WEBHOOK_URL", "WEBHOOK_SECRET")}
+    files = [str(given[f"{name}_FILE"]) for name in ("WEBHOOK_URL", "WEBHOOK_SECRET")]
+    keys = {key_of_secret(deployment, file.removeprefix("-")) for file in files}
     (row,) = re.findall(r"^ *\| `tidegate-webhook` \| (`url`.*?) \|", (DEPLOY / "README.md").read_text(), re.MULTILINE)
     assert keys == set(re.findall(r"`(\w+)`", row))
     loaded = settings.load(WebhookSettings, variables(deployment, password))
-    assert loaded.url.startswith("https://") and len(loaded.key) == 32 and loaded.kinds == {"alerts"}
+    assert loaded.endpoint and loaded.endpoint.events == ("alerts",)
+    assert loaded.endpoint.url.startswith("https://") and len(loaded.endpoint.key) == 32
+    # Without its Secret the pod starts, and the site file's endpoint is used.
+    assert all(file.startswith("-") for file in files)
+    assert [v["secret"].get("optional") for v in pod_of(deployment)["volumes"] if v["name"] == "webhook"] == [True]
     assert pod_of(deployment)["terminationGracePeriodSeconds"] >= sender.GRACE_S + 10
     resources = container_of(deployment)["resources"]
     assert mebibytes(resources["limits"]["memory"]) >= 50 + 2 * sender.MOST_BYTES / 2**20

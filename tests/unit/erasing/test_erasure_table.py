@@ -30,7 +30,7 @@ def test_what_stays_says_why_and_what_is_erased_says_how() -> None:
 def test_buckets_whose_entries_are_erased_permit_that() -> None:
     erased = {name for name, store in table.BUCKETS.items() if store.way == "entries"}
     # An apply erases its own changes.
-    assert erased | {names.SITE} == set(topology.ERASABLE)
+    assert erased | {names.SITE, names.ENDPOINT} == set(topology.ERASABLE)
     for name, config in topology.buckets(SETTINGS).items():
         assert bool(config.deny_delete) == (name not in topology.ERASABLE), name
 

@@ -83,6 +83,10 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")}).example_password == "s3cret"
     with pytest.raises(SettingError, match="EXAMPLE_PASSWORD_FILE"):
         load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "none")})
+    assert load(Example, {"EXAMPLE_PASSWORD_FILE": f"-{tmp_path / 'p'}"}).example_password == "s3cret"
+    assert load(Example, {"EXAMPLE_PASSWORD_FILE": f"-{tmp_path / 'none'}"}).example_password == ""
+    with pytest.raises(SettingError, match="Is a directory"):
+        load(Example, {"EXAMPLE_PASSWORD_FILE": f"-{tmp_path}"})
     (tmp_path / "p").write_bytes(b"\xe9s3cret")
     with pytest.raises(SettingError, match=r"EXAMPLE_PASSWORD_FILE=.*a file of text"):
         load(Example, {"EXAMPLE_PASSWORD_FILE": str(tmp_path / "p")})
