@@ -4,6 +4,8 @@
 2. The holder writes each change to `site`, and then marks the lock as committed.
 3. It writes the changes to their buckets, and then erases them from `site`, since they include passwords.
 
+The webhook comes last, in one write of its own. The console's admins may read and write `site`, but not the webhook.
+
 A process that finds a lock which is not renewed takes it over. It completes committed changes, and drops others.
 """
 
@@ -11,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -27,7 +30,7 @@ from shared.contract.reading.entries import entries_with_revisions
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BusError
 from shared.site.plan import Write
-from shared.site.state import BUCKETS, State
+from shared.site.state import State
 
 Tell = Callable[[str], None]
 
@@ -43,7 +46,9 @@ _WRONG_SEQUENCE = 10071
 # Writes in flight.
 _MOST_IN_FLIGHT = 32
 # New values come before the camera that needs them; a camera goes before its values.
-_ORDER = (names.ENDPOINT, names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
+# Only these are journaled: whoever completes a journal would else lend its rights to those who can write one.
+_ORDER = (names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 # Their former values are overwritten on disk.
 _SECRET = (names.CREDENTIALS, names.ENDPOINT)
 
@@ -79,17 +84,20 @@ class Journal:
     async def apply(self, writes: Iterable[Write], tell: Tell = lambda _: None) -> None:
         """Write all changes. Raises BusError if another process took the lock over before they were committed."""
         ordered = in_order(writes)
-        for n, write in enumerate(ordered):
+        journaled = [write for write in ordered if write.bucket in _ORDER]
+        for n, write in enumerate(journaled):
             await self._js.publish(_subject(n), msgspec.json.encode(write))
             await self._renew()
-        await self._update(phase="committed", count=len(ordered))
+        await self._update(phase="committed", count=len(journaled))
         left = await self._write_unchanged(ordered, tell)
         self.notes += [f"{entry} was changed meanwhile, and stays" for entry in left]
         await self.erase()
 
     async def complete(self, tell: Tell) -> list[str]:
-        """Complete the committed changes of a dead process. Return the entries that others have changed since."""
-        return await self._write_unchanged(await _stored_writes(self._js, self._lock), tell)
+        """Complete the committed changes of a dead process. Return a line for each that is not made."""
+        writes, notes = await _stored_writes(self._js, self._lock)
+        left = await self._write_unchanged(writes, tell)
+        return [*notes, *(f"{entry} was changed since, and stays" for entry in left)]
 
     async def erase(self) -> None:
         """Overwrite the changes on disk, and release the lock."""
@@ -141,20 +149,24 @@ class Journal:
 
 
 def in_order(writes: Iterable[Write]) -> list[Write]:
-    """Return new values first, those of cameras last; then removals, those of cameras first."""
+    """Return new values first, those of cameras last; then removals, those of cameras first; then the webhook's."""
     rank = {bucket: n for n, bucket in enumerate(_ORDER)}
-    return sorted(writes, key=lambda w: (0, rank[w.bucket]) if w.value is not None else (1, -rank[w.bucket]))
+
+    def place(write: Write) -> tuple[int, int]:
+        if write.bucket not in rank:
+            return 2, 0
+        return (0, rank[write.bucket]) if write.value is not None else (1, -rank[write.bucket])
+
+    return sorted(writes, key=place)
 
 
 @contextlib.asynccontextmanager
-async def locked(
-    js: JetStreamContext, by: str, tell: Tell, buckets: Collection[str] = BUCKETS
-) -> AsyncIterator[Journal]:
+async def locked(js: JetStreamContext, by: str, tell: Tell) -> AsyncIterator[Journal]:
     """Hold the lock for the block, after the changes of a dead process are completed. Raises BusError.
 
-    tell: gets progress. buckets: those that this process may write; changes of others wait for one that may.
+    tell: gets progress.
     """
-    journal = await _acquired(js, by, tell, buckets)
+    journal = await _acquired(js, by, tell)
     try:
         yield journal
     except BaseException:
@@ -185,7 +197,7 @@ class _Found(NamedTuple):
     revision: int
 
 
-async def _acquired(js: JetStreamContext, by: str, tell: Tell, buckets: Collection[str]) -> Journal:
+async def _acquired(js: JetStreamContext, by: str, tell: Tell) -> Journal:
     bucket = await _bucket(js)
     notes: list[str] = []
     while True:
@@ -198,7 +210,6 @@ async def _acquired(js: JetStreamContext, by: str, tell: Tell, buckets: Collecti
                 return journal
             if not await _is_dead(js, bucket, found, tell):
                 continue
-            await _check_may_complete(js, found.lock, buckets)
             lock = msgspec.structs.replace(found.lock, by=by)
             revision = await bucket.update(LOCK, msgspec.json.encode(lock), last=found.revision)
         except KeyWrongLastSequenceError:
@@ -206,26 +217,29 @@ async def _acquired(js: JetStreamContext, by: str, tell: Tell, buckets: Collecti
         journal = Journal(js, bucket, lock, revision)
         if lock.phase == "committed":
             left = await journal.complete(tell)
-            notes.append(f"the interrupted changes of {found.lock.by} are complete")
-            notes += [f"{entry} was changed since, and stays" for entry in left]
+            notes += [f"the interrupted changes of {found.lock.by} are complete", *left]
         await journal.erase()
 
 
-async def _stored_writes(js: JetStreamContext, lock: Lock) -> list[Write]:
+async def _stored_writes(js: JetStreamContext, lock: Lock) -> tuple[list[Write], list[str]]:
+    """Return (the committed changes, a line for each that is not made): their author may have fewer rights."""
     stored = await entries_with_revisions(js, names.SITE)
-    keys = (f"{_CHANGE}{n}" for n in range(lock.count))
-    return [msgspec.json.decode(stored[key].value, type=Write) for key in keys if key in stored]
-
-
-async def _check_may_complete(js: JetStreamContext, lock: Lock, buckets: Collection[str]) -> None:
-    """Raise BusError if committed changes are of a bucket that this process may not write."""
-    if lock.phase == "preparing" or set(BUCKETS) <= set(buckets):
-        return
-    if any(write.bucket not in buckets for write in await _stored_writes(js, lock)):
-        raise BusError(
-            f"the interrupted changes of {lock.by} include the webhook, which is not changed here: 'tidegate apply' "
-            "completes them"
-        )
+    places = (key.removeprefix(_CHANGE) for key in stored if key.startswith(_CHANGE))
+    writes: list[Write] = []
+    notes: list[str] = []
+    for n in sorted(int(place) for place in places if re.fullmatch("[0-9]{1,9}", place)):
+        if n >= lock.count:
+            break
+        try:
+            write = msgspec.json.decode(stored[f"{_CHANGE}{n}"].value, type=Write)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            notes.append(f"its change {n} can't be read, and is left out")
+            continue
+        if write.bucket in _ORDER and _KEY.fullmatch(write.key):
+            writes.append(write)
+        else:
+            notes.append(f"{write.bucket} {write.key} is nothing that a journal changes, and stays")
+    return writes, notes
 
 
 async def _is_dead(js: JetStreamContext, bucket: KeyValue, found: _Found, tell: Tell) -> bool:

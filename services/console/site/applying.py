@@ -92,7 +92,7 @@ class Applying:
     async def _change(self, by: str, shown: State, changes: list[Change]) -> list[str]:
         js = self._client.jetstream()
         writes = [write for change in changes for write in change.writes]
-        async with journal.locked(js, f"{by} by the console", self._tell, state.IN_CONSOLE) as lock:
+        async with journal.locked(js, f"{by} by the console", self._tell) as lock:
             try:
                 journal.check_unmoved(shown, await state.read(js, buckets=state.IN_CONSOLE))
             except Moved as e:

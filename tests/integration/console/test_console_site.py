@@ -344,27 +344,3 @@ async def test_the_webhook_is_a_notice_and_neither_shown_nor_changed(server: Nat
         refused = await anna.post("site/compare", json={"text": "webhook: https://hooks.example.org/T0KEN"})
         assert "T0KEN" not in refused.text
     assert (await state.read(js)).endpoint == settings
-
-
-async def test_an_interrupted_change_of_the_webhook_waits_for_a_command(
-    server: NatsServer, admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal, "LEASE_S", 0.2)
-    js = admin.jetstream()
-    async with console_on(server, admin) as console:
-        anna = await root(console)
-        text = f"cameras:\n{GATE}"
-        before = await compared(anna, text)
-        value = endpoint.encode(EndpointSettings(url="https://hooks.example.org/T0KEN"))
-        write = Write(names.ENDPOINT, endpoint.KEY, 0, value)
-        await (await js.key_value(names.SITE)).put("change.0", msgspec.json.encode(write))
-        lock = Lock(by="bob@there", phase="committed", count=1)
-        await (await js.key_value(names.SITE)).put(journal.LOCK, msgspec.json.encode(lock))
-        refused = await applied(anna, text, before["token"])
-        assert refused.status_code >= 400 and "tidegate apply" in refused.text and "T0KEN" not in refused.text
-        assert not (await state.read(js)).cameras and await journal.pending(js) is not None
-        notes = await journal.recover(js, "carol@here")
-        assert notes == ["the interrupted changes of bob@there are complete"]
-        assert (await state.read(js)).endpoint is not None
-        after = await compared(anna, text)
-        assert (await applied(anna, text, after["token"])).status_code == 200
