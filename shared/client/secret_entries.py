@@ -1,6 +1,7 @@
 """Entries of buckets that hold secrets: a former value is overwritten on disk, where a purge would leave it.
 
-await write(js, "credentials", "lobby", value)      # None deletes it
+Example:
+    await write(js, "credentials", "lobby", value)      # None deletes it
 """
 
 from __future__ import annotations

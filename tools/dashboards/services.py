@@ -441,6 +441,11 @@ WEBHOOK = Page(
                     says="Other events than alerts are passed over, and pending until then.",
                 ),
                 graph("Given up, a second", (rate("tidegate_webhook_dead_letters_total"), "dead letters")),
+                graph(
+                    "Unusable endpoints, a second",
+                    (rate("tidegate_webhook_unusable_endpoints_total"), "refused entries"),
+                    says="The last usable endpoint stays. 'tidegate apply' writes another one.",
+                ),
             ),
         ),
         _pods("webhook"),
