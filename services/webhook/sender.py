@@ -305,10 +305,12 @@ class Sender:
     def _tell(self) -> None:
         """Report on /readyz whether the endpoint is paused, since when and why. A process without one is ready."""
         target = self._target
-        if self._draining or (target and not self._has_begun):
+        if self._draining:
             return
         if target is None:
             self._health.ready = self._refusal or None
+        elif not self._has_begun:
+            self._health.ready = "it records where it begins"
         elif not target.breaker.is_open:
             self._health.ready = None
         else:
