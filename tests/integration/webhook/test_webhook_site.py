@@ -247,6 +247,7 @@ async def test_status_and_test_work_as_the_identity_of_the_pod(
     assert code == 1 and "check webhook.secret of the site file" in out and "T0KEN" not in out
     code, out = await run("status")
     assert code == 0 and "running       no" in out and "Traceback" not in out, out
+    assert f"endpoint      http://127.0.0.1:{receiver.port}: incidents\n" in out and "T0KEN" not in out
     async with following(server):
         async with asyncio.timeout(patience_s()):
             while "running       yes" not in (shown := (await run("status"))[1]):
