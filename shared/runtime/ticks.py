@@ -11,10 +11,13 @@ import asyncio
 import time
 
 
-def until_tick(every_s: float, now: float) -> float:
-    """Return the seconds from `now`, Unix seconds, to the next multiple of `every_s` that is not too close. Pure."""
+def until_tick(every_s: float, now: float, closest: float = 0.25) -> float:
+    """Return the seconds from `now`, Unix seconds, to the next multiple of `every_s`. Pure.
+
+    closest: how near it may be, in intervals. It is at most one interval later than that.
+    """
     # The clocks of timers and of the calendar differ a little: a tick must not come twice.
-    return every_s - (now + every_s / 4) % every_s + every_s / 4
+    return every_s - (now + every_s * closest) % every_s + every_s * closest
 
 
 async def tick(every_s: float) -> None:

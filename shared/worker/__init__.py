@@ -8,6 +8,7 @@
 | `service` | the interface between a service and the loop |
 | `counts`, `metrics` | what a worker has done, for its heartbeats; exported metrics |
 | `extension` | the seam for what is optional |
+| `scheduling` | the order in which Linux runs the threads of a worker |
 | `batching`, `device`, `heartbeat` | batches by urgency and deadline; the device that computes them; the heartbeat |
 | `loop` | the core: pull, prepare, batch, infer, publish, acknowledge, drain |
 | `extensions` | the optional parts |

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar, cast
 
 from shared.runtime.errors import Away, BadMessage, TidegateError
 from shared.runtime.telemetry import logger
-from shared.worker import metrics
+from shared.worker import metrics, scheduling
 from shared.worker.counts import WorkCounts
 from shared.worker.service import Message, P, Prepared, R, Service
 
@@ -83,11 +83,14 @@ class Device(Generic[P, R]):
         return min(self._computing, default=None)
 
     def open(self) -> None:
-        """Start its thread."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        """Start its thread. The calling thread, and those that it starts, leave the cores to it until `close`."""
+        if not self.is_server:
+            scheduling.wait_for_cores()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device", initializer=scheduling.take_cores)
 
     def close(self) -> None:
         """Release its thread, without waiting for its computation."""
+        scheduling.take_cores()
         if self._thread:
             self._thread.shutdown(wait=False)
 

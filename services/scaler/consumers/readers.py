@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from services.scaler import metrics
 from services.scaler.consumers.counts import ArrivedCounter, ConsumerState, ExpiryCounter, waiting
 from services.scaler.consumers.listeners import Listeners
-from services.scaler.consumers.slots import any_slot, next_poll
+from services.scaler.consumers.slots import next_poll
 from shared.bus import infos
 from shared.bus.infos import ConsumerInfo, Missing, StreamInfo, Unavailable
 from shared.bus.wakeups import Wakeups, republished_subjects
@@ -45,7 +45,7 @@ class StreamReader:
 
     async def _run(self) -> None:
         while not self._client.is_closed:
-            pause = self._every_s
+            started, pause = time.monotonic(), self._every_s
             try:
                 self.reply = await infos.stream(self._client, self._stream)
             except (Missing, Unavailable) as e:
@@ -53,11 +53,14 @@ class StreamReader:
                     pause = REFUSED_S
                 log.debug("stream can't be read", error=str(e))
             self.first_answer.set()
-            await asyncio.sleep(pause)
+            await _until_slot(0, started, pause)
 
 
 class ConsumerReader:
-    """Polls one consumer until it is closed. listeners: called after every reply or error, and on a wakeup."""
+    """Polls one consumer until it is closed. listeners: called after every reply or error, and on a wakeup.
+
+    slot: of its polls.
+    """
 
     def __init__(
         self,
@@ -66,7 +69,9 @@ class ConsumerReader:
         wakeups: Wakeups,
         names: tuple[str, str, str],
         every_s: float,
+        slot: int,
     ) -> None:
+        self.slot = slot
         self.service, self.stream, self.consumer = names
         self.listeners = Listeners()
         self.first_answer = asyncio.Event()
@@ -118,12 +123,11 @@ class ConsumerReader:
             async with asyncio.timeout(self._every_s / 2):
                 if self._stream_reader:
                     await self._stream_reader.first_answer.wait()
-        slot = any_slot()
         while not self._client.is_closed:
             started = time.monotonic()
             await self._read(started)
             self._notify()
-            await asyncio.sleep(max(0.0, next_poll(started, slot, self._every_s) - time.monotonic()))
+            await _until_slot(self.slot, started, self._every_s)
 
     async def _read(self, now: float) -> None:
         stream = self._stream_reader.reply if self._stream_reader else None
@@ -197,3 +201,11 @@ class ConsumerReader:
         await end(self.task)
         await self._wakeups.disarm(self.wake)
         metrics.CONSUMER_REQUESTS.remove(self.stream, self.consumer)
+
+
+async def _until_slot(slot: int, started: float, every_s: float) -> None:
+    """Wait for the next poll after one that started at this monotonic time."""
+    # The clock may have been set since.
+    ago_s = time.monotonic() - started
+    now = time.time()
+    await asyncio.sleep(max(0.0, next_poll(now - ago_s, slot, every_s) - now))

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 
 from services.scaler.consumers.combined import DeferredReader, MergedReader, Reader
 from services.scaler.consumers.readers import EVERY_S, ConsumerReader, StreamReader
+from services.scaler.consumers.slots import free_slot
 from shared.bus.wakeups import Wakeups
 from shared.contract import names
 from shared.runtime.tasks import end
@@ -50,7 +51,8 @@ class Consumers:
         if reader is None:
             of_stream = None if stream == names.BACKFILL else self._stream(stream)
             what = (service, stream, consumer)
-            reader = ConsumerReader(self._client, of_stream, self._wakeups, what, self._every_s)
+            slot = free_slot(other.slot for other in self._readers.values() if isinstance(other, ConsumerReader))
+            reader = ConsumerReader(self._client, of_stream, self._wakeups, what, self._every_s, slot)
             self._readers[stream, consumer] = reader
         assert isinstance(reader, ConsumerReader)
         return reader

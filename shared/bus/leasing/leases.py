@@ -34,6 +34,7 @@ from shared.bus.leasing.presence import RENEW, Presence
 from shared.bus.leasing.state import OWNED, Lease, LeaseEvent, LeaseState, Loss
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.runtime.telemetry import logger
+from shared.runtime.ticks import until_tick
 
 # In leases. A request must fail while there is time for another.
 _TIMEOUT = 1 / 3
@@ -132,7 +133,7 @@ class Leases:
             # Immediately after a reconnect: leases may be about to end then.
             now, reconnects = time.monotonic(), self._client.stats["reconnects"]
             if self._client.is_connected and (now >= next_at or reconnects != connection):
-                next_at, connection = now + RENEW * self._lease_s, reconnects
+                next_at, connection = now + until_tick(RENEW * self._lease_s, time.time(), closest=0.1), reconnects
                 await asyncio.gather(self.presence.appear(), *(self.renew(c) for c in self.owned))
             if self._client.is_connected:
                 await self._client.until_lost(next_at - time.monotonic())

@@ -18,10 +18,10 @@ from shared.bus.leasing.entry import Entry, decode
 from shared.bus.mirror import Mirror
 from shared.runtime.telemetry import logger
 
-# In leases: the interval between renewals.
+# In leases: the interval between renewals. The first one may take a tenth of it longer.
 RENEW = 0.3
-# Without an answer for this long we may be cut off. Plus one renewal interval it is less than a lease: by then no
-# process seems silent to us.
+# Without an answer for this long we may be cut off. Plus the longest renewal interval it is less than a lease: by then
+# no process seems silent to us.
 _DEAF = 2 * RENEW
 
 

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
@@ -18,9 +20,10 @@ from shared.contract import deadletters, names
 from shared.contract.work import stats
 from shared.runtime.errors import BadMessage, BusError
 from shared.runtime.telemetry import Health
-from shared.worker import Worker, WorkerSettings
+from shared.worker import Message, Worker, WorkerSettings, scheduling
 from tests.support.processes.echo_service import (
     Echo,
+    Job,
     Served,
     head,
     letters,
@@ -297,3 +300,44 @@ async def test_a_worker_can_be_run_again_after_its_drain(server: NatsServer, adm
         await running
         assert (await results(admin))[-5:] == seqs
     await client.close()
+
+
+class _Scheduled(Echo):
+    """Records the scheduling policy of the threads that prepare and infer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.policies: dict[str, int] = {}
+
+    async def prepare(self, message: Message) -> Job:
+        self.policies["loop"] = os.sched_getscheduler(0)
+        with ThreadPoolExecutor(1) as new:
+            self.policies["thread"] = new.submit(os.sched_getscheduler, 0).result()
+        return await super().prepare(message)
+
+    def infer(self, batch: Sequence[Job]) -> list[str]:
+        self.policies["device"] = os.sched_getscheduler(0)
+        return super().infer(batch)
+
+
+async def test_the_devices_thread_is_preempted_by_none_that_feed_it(server: NatsServer, admin: Client) -> None:
+    await publish(admin, ["one"])
+    service = _Scheduled()
+    async with working(server, service):
+        await settled(admin)
+    assert service.policies == {"loop": os.SCHED_BATCH, "thread": os.SCHED_BATCH, "device": os.SCHED_OTHER}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_a_policy_of_the_operator_stays() -> None:
+    def policies() -> list[int]:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        found = []
+        for change in (scheduling.wait_for_cores, scheduling.take_cores):
+            change()
+            found.append(os.sched_getscheduler(0))
+        return found
+
+    # In a thread of its own: no thread may leave this policy without a privilege.
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(policies).result() == [os.SCHED_IDLE, os.SCHED_IDLE]

@@ -10,12 +10,13 @@ from shared.runtime.ticks import until_tick
 # Sums of these are exact in a float.
 EVERY = st.integers(1, 40).map(lambda n: n / 4)
 TIMES = st.integers(2**40, 2**41).map(lambda n: n / 1024)
+CLOSEST = st.integers(1, 16).map(lambda n: n / 64)
 
 
-@given(EVERY, TIMES)
-def test_a_tick_is_a_multiple_of_its_interval(every_s: float, now: float) -> None:
-    wait_s = until_tick(every_s, now)
-    assert every_s / 4 < wait_s <= every_s * 5 / 4
+@given(EVERY, TIMES, CLOSEST)
+def test_a_tick_is_a_multiple_of_its_interval(every_s: float, now: float, closest: float) -> None:
+    wait_s = until_tick(every_s, now, closest)
+    assert every_s * closest < wait_s <= every_s * (1 + closest)
     assert (now + wait_s) % every_s == 0
 
 

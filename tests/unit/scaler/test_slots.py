@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.scaler.consumers.slots import SLOTS, any_slot, next_poll
+from services.scaler.consumers.slots import FULL, SLOTS, free_slot, next_poll
 
 TIMES = st.floats(1.0, 1e7)
 SLOT = st.integers(0, SLOTS - 1)
@@ -31,5 +31,16 @@ def test_readers_that_stall_together_poll_in_all_slots_again(now: float, every_s
     assert len(times) == SLOTS
 
 
-def test_a_new_reader_has_any_slot() -> None:
-    assert {any_slot() for _ in range(100 * SLOTS)} == set(range(SLOTS))
+@given(st.lists(SLOT, max_size=300))
+def test_a_slot_is_filled_before_another_one_is_used(taken: list[int]) -> None:
+    slot = free_slot(taken)
+    assert all(taken.count(earlier) >= FULL for earlier in range(slot)) or taken.count(slot) >= FULL
+    if taken.count(slot) >= FULL:
+        assert taken.count(slot) == min(map(taken.count, range(SLOTS)))
+
+
+def test_many_readers_are_spread_over_all_slots() -> None:
+    taken: list[int] = []
+    for _ in range(50 * SLOTS):
+        taken.append(free_slot(taken))
+    assert {taken.count(slot) for slot in range(SLOTS)} == {50}
