@@ -152,7 +152,8 @@ class Sender:
         """Record why the stored endpoint can't be used; empty: it can."""
         self._refusal = error
         self._status.refuse(error)
-        self._tell()
+        if error:
+            self._tell()
 
     async def _close(self) -> None:
         await end(*self._retiring.tasks)

@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 
 import msgspec
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
@@ -18,6 +19,7 @@ from nats.js.kv import KeyValue
 
 from services.webhook import start as beginning
 from services.webhook import status as reports
+from services.webhook import stored
 from services.webhook.start import Start
 from services.webhook.status import Status
 from shared import bus
@@ -26,7 +28,7 @@ from shared.bus.client import Denied
 from shared.bus.mirror import bind
 from shared.contract import catalog, names, topology
 from shared.contract.topology import TopologySettings
-from shared.runtime.errors import SettingError
+from shared.runtime.errors import BusError, SettingError
 from tidegate.client import times
 from tidegate.client.times import now_here
 
@@ -64,6 +66,8 @@ async def read(client: Client) -> Standing:
     consumer = await bus.consumer_info(js, names.EVENTS, names.WEBHOOK)
     start = await beginning.read(await bind(js, names.WEBHOOK))
     status, is_running = await _status(client)
+    if not is_running:
+        status = await _stored(client, status)
     retrying = consumer.num_ack_pending or 0
     return Standing(
         waiting=(consumer.num_pending or 0) + retrying,
@@ -75,6 +79,18 @@ async def read(client: Client) -> Standing:
         is_running=is_running,
         **(msgspec.structs.asdict(status) if status else {}),
     )
+
+
+async def _stored(client: Client, status: Status | None) -> Status | None:
+    """Return the last status with the endpoint that the next process will follow, if one is stored."""
+    try:
+        if found := await stored.read(client):
+            return replace(status or Status(), endpoint=found.where, events=sorted(found.events), endpoint_error="")
+    except SettingError as e:
+        return replace(status or Status(), endpoint_error=str(e))
+    except BusError:
+        pass
+    return status
 
 
 async def _dead_letters(client: Client) -> int | None:
@@ -91,12 +107,12 @@ async def _status(client: Client) -> tuple[Status | None, bool]:
     # By its key: the webhook may read no others, and its pod runs this too.
     subject = f"$KV.{names.WEBHOOK}.{reports.KEY}"
     try:
-        stored = await client.jetstream().get_last_msg(f"KV_{names.WEBHOOK}", subject, direct=True)
-        status = msgspec.json.decode(stored.data or b"", type=Status)
+        entry = await client.jetstream().get_last_msg(f"KV_{names.WEBHOOK}", subject, direct=True)
+        status = msgspec.json.decode(entry.data or b"", type=Status)
     except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None, False
     now = await clock.read(client, names.EVENTS, names.WEBHOOK)
-    written = direct.server_time((stored.headers or {})["Nats-Time-Stamp"])
+    written = direct.server_time((entry.headers or {})["Nats-Time-Stamp"])
     return status, now - written.timestamp() < SILENT_S
 
 
@@ -145,10 +161,10 @@ async def _check_older(client: Client, since: dt.datetime) -> None:
     floor = (await bus.consumer_info(client.jetstream(), *_CONSUMER)).ack_floor
     for subject in _SUBJECTS:
         with contextlib.suppress(NotFoundError):
-            stored = await direct.get(client, names.EVENTS, subject=subject, seq=(floor.stream_seq if floor else 0) + 1)
-            if start and stored.time < since and not start.skips(stored.seq, stored.time.timestamp()):
+            first = await direct.get(client, names.EVENTS, subject=subject, seq=(floor.stream_seq if floor else 0) + 1)
+            if start and first.time < since and not start.skips(first.seq, first.time.timestamp()):
                 raise SettingError(
-                    f"events since {times.clock(stored.time, now_here())} still wait: give that time or an earlier "
+                    f"events since {times.clock(first.time, now_here())} still wait: give that time or an earlier "
                     "one, or run 'tidegate webhook since now' first, which skips them"
                 )
 

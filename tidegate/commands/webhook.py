@@ -182,7 +182,7 @@ def _event() -> Alert:
 def _lines(found: Standing) -> list[tuple[str, str]]:
     """Return the status in words."""
     kinds = f": {', '.join(found.events)}" if found.events else ""
-    unknown = "none: add 'webhook' to the site file" if found.is_running else "unknown, as no webhook runs"
+    unknown = "none: add 'webhook' to the site file" if found.is_running else "unknown, as no webhook has run"
     lines = [("endpoint", f"{found.endpoint or unknown}{kinds}")]
     if found.endpoint_error:
         lines.append(("unusable", found.endpoint_error))

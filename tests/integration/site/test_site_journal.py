@@ -22,6 +22,8 @@ from shared.runtime.errors import BusError
 from shared.site import format as site_format
 from shared.site import journal, references, state
 from shared.site.plan import Plan, Write, plan
+from tests.support.files import contents
+from tests.support.waiting import until
 from tidegate.local.server import NatsServer
 
 OLD = """
@@ -139,7 +141,28 @@ async def test_no_password_is_left_in_the_journal_on_disk(server: NatsServer, ad
     files = [path for path in tmp_path.rglob("*") if path.is_file() and "KV_site" in str(path)]
     assert files
     assert not [path for path in files if b"hunter2" in path.read_bytes()]
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2-old" in path.read_bytes()]
+
+
+async def test_former_secrets_and_the_journal_are_overwritten_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Encrypted files show nothing.
+    monkeypatch.setenv("STORE_ENCRYPTION", "off")
+
+    def holding(secret: bytes) -> list[Path]:
+        return [path for path, content in contents(tmp_path) if secret in content]
+
+    async with NatsServer(tmp_path / "nats") as server:
+        client = await bus.connect(server.settings("admin"), "admin")
+        try:
+            await server.set_up(client)
+            await apply(client.jetstream(), OLD)
+            await until(lambda: holding(b"hunter2-old"))
+            await apply(client.jetstream(), NEW)
+        finally:
+            await client.close()
+    assert not holding(b"hunter2-old")
+    assert not [path for path in holding(b"hunter2-new") if "KV_site" in str(path)]
 
 
 async def test_what_another_changed_after_a_crash_stays(admin: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from prometheus_client import REGISTRY
 
 import services.webhook.__main__ as webhook
 from services.webhook.settings import WebhookSettings
+from services.webhook.start import Beginning, Start
 from shared.client import secret_entries
 from shared.contract import endpoint, names
 from shared.contract.endpoint import EndpointSettings
@@ -76,6 +78,24 @@ async def test_an_endpoint_comes_before_or_after_the_service(
         await all_answered(admin)
     assert receiver.ids == [first, second] and {before, waiting}.isdisjoint(receiver.ids)
     assert all(is_signed(request) for request in receiver.requests)
+
+
+async def test_it_is_ready_once_its_start_is_recorded(
+    server: NatsServer, admin: Client, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Beginning.record
+
+    async def later(self: Beginning, since: dt.datetime | None) -> Start:
+        await asyncio.sleep(0.5)
+        return await record(self, since)
+
+    monkeypatch.setattr(Beginning, "record", later)
+    await store(admin, receiver.url)
+    async with following(server):
+        assert (await (await admin.jetstream().key_value(names.WEBHOOK)).get("start")).value
+        id = await say(admin, 1)
+        await all_answered(admin)
+    assert receiver.ids == [id]
 
 
 async def test_events_that_failed_are_tried_at_the_new_endpoint_without_their_delay(
@@ -247,6 +267,7 @@ async def test_status_and_test_work_as_the_identity_of_the_pod(
     assert code == 1 and "check webhook.secret of the site file" in out and "T0KEN" not in out
     code, out = await run("status")
     assert code == 0 and "running       no" in out and "Traceback" not in out, out
+    assert f"endpoint      http://127.0.0.1:{receiver.port}: incidents\n" in out and "T0KEN" not in out
     async with following(server):
         async with asyncio.timeout(patience_s()):
             while "running       yes" not in (shown := (await run("status"))[1]):
