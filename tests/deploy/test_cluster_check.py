@@ -77,7 +77,7 @@ def test_a_second_tenant_is_checked_in_its_namespace(cluster: Cluster) -> None:
         cluster.api.put({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": {}})
     status, lines = check(cluster, "--namespace", "acme", str(tenant))
     assert [line for line in lines if line[0] != "ok"] == [] and status == 0
-    assert any(line[1] == "streams" and "28 streams" in line[2] for line in lines)
+    assert any(line[1] == "streams" and "29 streams" in line[2] for line in lines)
     no_nats(cluster.api)
     _, lines = check(cluster, "--namespace", "acme")
     assert ["kubectl -n tidegate port-forward" in line[3] for line in lines if line[1] == "streams"] == [True]

@@ -65,7 +65,7 @@ class _Wiring:
 
 
 # The server does not count these as stored: a stream's or a consumer's description takes up to 128 kB of disk, and more
-# of memory. Tidegate has 28 streams, including those of buckets; EVENTS has a consumer for each reader.
+# of memory. Tidegate has 29 streams, including those of buckets; EVENTS has a consumer for each reader.
 QUOTA = {"max_mem": 0, "max_streams": 30, "max_consumers": 100}
 
 

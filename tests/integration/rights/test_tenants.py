@@ -130,7 +130,7 @@ async def test_every_right_works_in_a_tenant(tmp_path: Path) -> None:
 
 
 async def test_the_quota_holds_and_is_named(tmp_path: Path) -> None:
-    accounts(tmp_path, "--tenant", "ACME", "--max-store", "1440MB", "--max-streams", "28")
+    accounts(tmp_path, "--tenant", "ACME", "--max-store", "1440MB", "--max-streams", "29")
     accounts(tmp_path, "--tenant", "SMALL", "--max-store", "20MB", "--max-streams", "2", "--max-consumers", "1")
     async with OwnServer(tmp_path) as server:
         done = await server.tidegate("setup", user="ACME-admin")
