@@ -43,7 +43,7 @@ def test_no_permission_of_another_identity_names_the_bucket() -> None:
 
 async def _tries(client: Client) -> list[Any]:
     """Return what an attacker gets: each way to read, write, hear and erase the bucket."""
-    js = client.jetstream(timeout=0.5)
+    js = client.jetstream()
     got: list[Any] = []
     attempts = (
         lambda: js.get_msg(STREAM, 1),
