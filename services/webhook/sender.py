@@ -44,6 +44,7 @@ CONSUMER = names.WEBHOOK
 # For the requests that run at the stop.
 GRACE_S = 5.0
 MOST_BYTES = 64 * 1024 * 1024
+ADD_ONE = "add 'webhook' to the site file, or set WEBHOOK_URL"
 # An endpoint may request longer delays than ours, up to ten minutes.
 DELAYS = Backoff(first_s=1.0, longest_s=300.0, longest_requested_s=600.0)
 
@@ -134,7 +135,7 @@ class Sender:
             self._retiring.start(self._delayed.release())
         else:
             self._has_target.clear()
-            self._log.warning("no endpoint, so events wait: add 'webhook' to the site file, or set WEBHOOK_URL")
+            self._log.warning(f"there is no endpoint, so nothing is sent: {ADD_ONE}")
         self._status.use(target.where if target else "", sorted(target.kinds) if target else [])
         self._announce()
 
@@ -304,12 +305,12 @@ class Sender:
         return time.time() - delivery.stored_at > self._settings.webhook_give_up_s
 
     def _tell(self) -> None:
-        """Report on /readyz whether the endpoint is paused, since when and why. A process without one is ready."""
+        """Report on /readyz why no events are sent, and since when the endpoint is paused."""
         target = self._target
         if self._draining:
             return
         if target is None:
-            self._health.ready = self._refusal or None
+            self._health.ready = self._refusal or f"there is no endpoint, so nothing is sent: {ADD_ONE}"
         elif not self._has_begun:
             self._health.ready = "it records where it begins"
         elif not target.breaker.is_open:

@@ -18,7 +18,9 @@ from tidegate.local.server import NatsServer
 
 
 @contextlib.asynccontextmanager
-async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *, at: str = "") -> AsyncIterator[Health]:
+async def serving(
+    server: NatsServer, identity: str, run: Any, settings: Any, *, at: str = "", until_ready: bool = True
+) -> AsyncIterator[Health]:
     """`run` of the service's `__main__`, ready; drained at the end. at: the server's address, if not its own URL."""
     login = server.settings(identity)
     client = await bus.connect(replace(login, nats_url=at or login.nats_url), identity)
@@ -26,7 +28,7 @@ async def serving(server: NatsServer, identity: str, run: Any, settings: Any, *,
     task = asyncio.create_task(run(settings, client, health, stop))
     try:
         async with asyncio.timeout(patience_s()):
-            while health.ready and not task.done():
+            while until_ready and health.ready and not task.done():
                 await asyncio.sleep(0.02)
         yield health
     finally:
