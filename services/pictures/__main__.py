@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from importlib.util import find_spec
 
-from nats.aio.client import Client
-
 from services.pictures.keeper import Keeper
 from services.pictures.settings import PicturesSettings
+from shared.bus.client import Connection
 from shared.runtime.telemetry import Health
 from shared.service import process
 
@@ -18,7 +17,7 @@ with process.needing("pictures"):
         raise ModuleNotFoundError(name="numpy")
 
 
-async def run(settings: PicturesSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+async def run(settings: PicturesSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises TidegateError."""
     await Keeper(client, settings, health).run(stop)
 

@@ -14,12 +14,12 @@ import time
 from collections.abc import Mapping
 
 import nats.errors
-from nats.aio.client import Client
 
 from services.pictures import metrics
 from services.pictures.settings import PicturesSettings
 from services.pictures.storing import Store
 from shared import bus
+from shared.bus.client import Connection
 from shared.bus.mirror import Mirror, all_read, mirror
 from shared.bus.pull import Puller
 from shared.contract import names
@@ -50,7 +50,7 @@ DELAYS = Backoff(first_s=1.0, longest_s=30.0)
 class Keeper:
     """See the module."""
 
-    def __init__(self, client: Client, settings: PicturesSettings, health: Health) -> None:
+    def __init__(self, client: Connection, settings: PicturesSettings, health: Health) -> None:
         self._client = client
         self._health = health
         self._settings = settings

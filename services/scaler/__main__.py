@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from nats.aio.client import Client
-
+from shared.bus.client import Connection
 from shared.runtime.errors import connection_closed
 from shared.runtime.telemetry import Health, logger
 from shared.service import process
@@ -22,7 +21,7 @@ with process.needing("scaler"):
 BEAT_S = 1.0
 
 
-async def run(settings: ScalerSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+async def run(settings: ScalerSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     async with (
         LiveMetrics(client, has_history=True, pages=settings.pages) as live_metrics,
         explaining(client, live_metrics, "scaler"),

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from nats.aio.client import Client
-
+from shared.bus.client import Connection
 from shared.runtime.tasks import end, supervise
 from shared.runtime.telemetry import Health
 from shared.service import process
@@ -21,7 +20,7 @@ with process.needing("vlm"):
     from services.vlm.settings import VlmSettings
 
 
-async def run(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+async def run(settings: VlmSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     async with connect(settings) as (model, server):
         model.on_change = partial(_changed, health, server)
         beside = upkeep(model, server)

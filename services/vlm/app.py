@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 
-from nats.aio.client import Client
-
 from services.vlm.endpoints.model import Model, event_name
 from services.vlm.planning.asking import Asking
 from services.vlm.planning.planner import Planner
 from services.vlm.service import Task, VlmService
 from services.vlm.settings import VlmSettings
 from shared.bus import requests
+from shared.bus.client import Connection
 from shared.contract import names
 from shared.contract.events import VlmResult
 from shared.runtime.tasks import end, unless
@@ -21,7 +20,7 @@ from shared.service import loading
 from shared.worker import Worker
 
 
-async def work(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event, model: Model) -> None:
+async def work(settings: VlmSettings, client: Connection, health: Health, stop: asyncio.Event, model: Model) -> None:
     """Take jobs while the model is healthy, and none while it is not: other replicas get the jobs."""
     worker: Worker[Task, VlmResult] | None = None
     while not stop.is_set():
@@ -55,7 +54,7 @@ async def _watch(stop: asyncio.Event, model: Model, over: asyncio.Event) -> None
     over.set()
 
 
-async def run_front(settings: VlmSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+async def run_front(settings: VlmSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     """Answer and plan until `stop` is set. Raises TidegateError."""
     asking = Asking(client)
     await asking.start()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from nats.aio.client import Client
-
+from shared.bus.client import Connection
 from shared.runtime.telemetry import Health
 from shared.service import process
 
@@ -14,7 +13,7 @@ with process.needing("webhook"):
     from services.webhook.settings import WebhookSettings
 
 
-async def run(settings: WebhookSettings, client: Client, health: Health, stop: asyncio.Event) -> None:
+async def run(settings: WebhookSettings, client: Connection, health: Health, stop: asyncio.Event) -> None:
     """Run until `stop` is set. Raises TidegateError."""
     await Sender(client, settings, health).run(stop)
 

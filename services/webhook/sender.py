@@ -18,8 +18,6 @@ import time
 from functools import partial
 from typing import Literal
 
-from nats.aio.client import Client
-
 from services.webhook import metrics, stored
 from services.webhook.delayed import Delayed
 from services.webhook.endpoint import ENVIRONMENT, SITE, Failed
@@ -29,6 +27,7 @@ from services.webhook.start import Beginning
 from services.webhook.status import StatusWriter
 from services.webhook.target import Target
 from shared import bus
+from shared.bus.client import Connection
 from shared.bus.pull import Puller
 from shared.contract import names
 from shared.contract.endpoint import EndpointSettings
@@ -55,7 +54,7 @@ Done = Literal["passed", "answered", "again", "old"]
 class Sender:
     """See the module."""
 
-    def __init__(self, client: Client, settings: WebhookSettings, health: Health) -> None:
+    def __init__(self, client: Connection, settings: WebhookSettings, health: Health) -> None:
         self._client = client
         self._settings = settings
         self._names = ENVIRONMENT if settings.endpoint else SITE

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.js.errors import KeyNotFoundError
 
 from services.webhook import metrics
+from shared.bus.client import Connection
 from shared.bus.mirror import Mirror, bind, mirror
 from shared.bus.waiting import unanswered
 from shared.contract import endpoint, names
@@ -36,7 +37,7 @@ async def read(client: Client) -> EndpointSettings | None:
 class Following:
     """The stored endpoint, followed while it changes. First `open`, then `run`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
         self._changed = asyncio.Event()
         self._copy: Mirror | None = None

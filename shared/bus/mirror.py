@@ -17,13 +17,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
 from shared.bus import direct
+from shared.bus.client import Connection
 from shared.bus.direct import Stored, stored
 from shared.bus.log import Log
 from shared.bus.waiting import unanswered
@@ -31,7 +31,7 @@ from shared.contract import names
 from shared.contract.reading.missing import Unread, check_read, stored_subjects
 from shared.runtime.errors import BusError, connection_closed
 from shared.runtime.telemetry import logger
-from shared.runtime.ticks import tick, until_tick
+from shared.runtime.ticks import until_tick
 
 # How long a missed change can go unnoticed.
 _RESYNC_S = 20.0
@@ -51,7 +51,7 @@ async def bind(js: JetStreamContext, bucket: str) -> KeyValue:
         raise unanswered(f"bucket {bucket}", e) from e
 
 
-async def mirror(client: Client, bucket: str, changed: asyncio.Event) -> Mirror:
+async def mirror(client: Connection, bucket: str, changed: asyncio.Event) -> Mirror:
     """Return a copy of a bucket, for the caller to run. Raises as `bind` does."""
     await bind(client.jetstream(), bucket)
     return Mirror(client, bucket, changed)
@@ -78,7 +78,7 @@ class Mirror:
     `ready` is set once the copy is complete. `changed` is set at every change; its waiter clears it.
     """
 
-    def __init__(self, client: Client, bucket: str, changed: asyncio.Event) -> None:
+    def __init__(self, client: Connection, bucket: str, changed: asyncio.Event) -> None:
         self.values: dict[str, bytes] = {}
         self.seen: dict[str, float] = {}
         self.written: dict[str, float] = {}
@@ -133,8 +133,10 @@ class Mirror:
         until = time.monotonic() + pause_s
         while self._client.stats["reconnects"] == connection and (left := until - time.monotonic()) > 0:
             if self._client.is_connected:
+                await self._client.until_lost(left)
                 self._followed = time.monotonic()
-            await (tick(_POLL_S) if left > _POLL_S else asyncio.sleep(left))
+            else:
+                await asyncio.sleep(min(left, _POLL_S))
 
     async def _read_again(self) -> float:
         """Re-read; return the seconds until the next read. If the server can't read the bucket, the copy stays."""

@@ -19,10 +19,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-from nats.aio.client import Client
 
 from services.console.settings import ConsoleSettings
 from shared import bus
+from shared.bus.client import Connection
 from shared.client import registry
 from shared.contract import catalog
 from shared.models import measured
@@ -242,7 +242,7 @@ class Stack:
     async def _close_pools(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self.pools.values()))
 
-    async def _connect(self, identity: str, opened: AsyncExitStack) -> Client:
+    async def _connect(self, identity: str, opened: AsyncExitStack) -> Connection:
         client = await bus.connect(self.server.settings(identity), identity)
         opened.push_async_callback(client.close)
         return client

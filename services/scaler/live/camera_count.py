@@ -6,11 +6,11 @@ import asyncio
 from contextlib import suppress
 
 import msgspec
-from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from services.scaler.live.answers import FIRST_S, LiveAnswer, LiveMetric
 from services.scaler.live.metadata import CamerasQuery
+from shared.bus.client import Connection
 from shared.bus.infos import Missing, Unavailable
 from shared.bus.mirror import Mirror, mirror
 from shared.contract import cameras
@@ -27,7 +27,7 @@ class LiveCameras(LiveMetric):
     metric = "cameras"
     query: CamerasQuery
 
-    def __init__(self, client: Client, query: CamerasQuery) -> None:
+    def __init__(self, client: Connection, query: CamerasQuery) -> None:
         super().__init__()
         self.query = query
         self._client = client

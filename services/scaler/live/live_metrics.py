@@ -17,7 +17,6 @@ from contextlib import suppress
 
 import msgspec
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -32,6 +31,7 @@ from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.metrics_page import MetricsPage
 from services.scaler.live.monitor import ConsumerMonitor, HistoryStore
 from services.scaler.live.shortage import Fleet
+from shared.bus.client import Connection
 from shared.bus.infos import Unavailable
 from shared.contract import catalog
 from shared.contract.work import stats
@@ -60,7 +60,7 @@ class LiveMetrics:
 
     def __init__(
         self,
-        client: Client,
+        client: Connection,
         every_s: float = EVERY_S,
         *,
         has_history: bool = False,

@@ -11,12 +11,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from nats.aio.client import Client
-
 from services.vlm import metrics
 from services.vlm.planning.stretches import CaptionPlan, CaptionStretch, begun_by
 from services.vlm.settings import VlmSettings
 from shared import bus
+from shared.bus.client import Connection
 from shared.bus.mirror import mirror
 from shared.bus.pull import Puller
 from shared.contract import cameras, events, names, segment
@@ -97,7 +96,7 @@ class PendingSegments:
 class Planner:
     """See the module."""
 
-    def __init__(self, client: Client, settings: VlmSettings, health: Health) -> None:
+    def __init__(self, client: Connection, settings: VlmSettings, health: Health) -> None:
         self._client = client
         self._settings = settings
         self._health = health

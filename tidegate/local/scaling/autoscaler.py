@@ -19,7 +19,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import msgspec
-from nats.aio.client import Client
 from prometheus_client import Counter, Gauge
 
 from services.scaler.consumers.combined import Reader
@@ -35,6 +34,7 @@ from services.scaler.live.heartbeats import Heartbeats
 from services.scaler.live.live_metrics import LiveMetrics
 from services.scaler.live.metadata import DemandQuery, Query
 from services.scaler.live.shortage import Fleet
+from shared.bus.client import Connection
 from shared.bus.infos import Missing, Unavailable
 from shared.contract.questions.explain import Shortage
 from shared.runtime.errors import SettingError
@@ -98,7 +98,7 @@ class ScalerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def observing(client: Client, speed: float = 1.0) -> AsyncIterator[LiveMetrics]:
+async def observing(client: Connection, speed: float = 1.0) -> AsyncIterator[LiveMetrics]:
     """Run the live metrics that a process's autoscalers read, and answer `tidegate explain` from them.
 
     All autoscalers share it: the server lets a connection answer a request once.
