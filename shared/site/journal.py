@@ -46,7 +46,7 @@ _WRONG_SEQUENCE = 10071
 # Writes in flight.
 _MOST_IN_FLIGHT = 32
 # New values come before the camera that needs them; a camera goes before its values.
-# Only these are journaled: whoever completes a journal would else lend its rights to those who can write one.
+# Only these are journaled: a process that completes a journal lends its rights to the author of the journal.
 _ORDER = (names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 # Their former values are overwritten on disk.

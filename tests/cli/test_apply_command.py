@@ -190,8 +190,8 @@ async def test_a_webhook_is_applied_moved_and_removed(
     refusal = await run(server, folder, "apply", "-f", "hook.yaml", code=1)
     assert "webhook: the stored secret is for another address: give 'secret' too" in refusal
     site.write_text("cameras: {}")
-    kept = await run(server, folder, "apply", "-f", "hook.yaml", "--prune", "--yes")
-    assert "webhook is not in the file, and stays: --prune removes it" in kept
+    shown = await run(server, folder, "apply", "-f", "hook.yaml", "--prune", "--yes")
+    assert "webhook is not in the file, and stays: --prune removes it" in shown
     assert (await state.read(js)).endpoint == stored
     site.write_text("webhook:")
     removed = await run(server, folder, "apply", "-f", "hook.yaml", "--prune", "--yes")

@@ -1,4 +1,4 @@
-"""The webhook of a site file: no plan sends alerts, or a secret, to another host, and no line shows what is hidden."""
+"""The webhook of a site file: no plan sends alerts, or a secret, to another host, and no line shows a hidden part."""
 
 from __future__ import annotations
 
