@@ -66,7 +66,7 @@ def since(log: Path, offset: int) -> str:
 def _limit_all(logs: list[Path], settings: LogSettings) -> str:
     """Rotate the logs that need it. Return the first error."""
     errors = []
-    # Below what is copied, so that a log which is only a little longer loses nothing.
+    # Below the size that is copied, so that a log which is only a little longer loses nothing.
     most = settings.log_max_bytes * 8 // 10
     for log in logs:
         try:
