@@ -627,16 +627,12 @@ def _milliseconds(value: Any) -> Any:
     """Return times in the contract's format; msgspec would write microseconds, and encodes all else itself."""
     if isinstance(value, dt.datetime):
         return rfc3339(value)
-    if isinstance(value, msgspec.Struct) and _holds_times(type(value)):
-        return {f: _milliseconds(v) for f in value.__struct_fields__ if (v := getattr(value, f)) is not None}
     if isinstance(value, list):
         return [_milliseconds(v) for v in value]
+    if isinstance(value, msgspec.Struct) and (timed := _timed(type(value))):
+        fields = ((f, v) for f in value.__struct_fields__ if (v := getattr(value, f)) is not None)
+        return {f: _milliseconds(v) if f in timed else v for f, v in fields}
     return value
-
-
-@cache
-def _holds_times(kind: type[msgspec.Struct]) -> bool:
-    return "DateTimeType" in repr(msgspec.inspect.type_info(kind))
 
 
 def decode(data: bytes, kind: type[E], at: str | None = None) -> E:

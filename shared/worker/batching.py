@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 
@@ -48,15 +49,16 @@ class Batcher(Generic[T]):
         self._weights[rank] += item.weight
         self._more.set()
 
-    async def take(self, ranks: int | None = None) -> list[T]:
+    async def take(self, ranks: int | None = None, *, only_full: Callable[[], bool] = lambda: False) -> list[T]:
         """Return the next batch, never empty: the most urgent items, and of those the oldest. Several callers may wait.
 
-        ranks: take items of the n most urgent ranks only; None: of all.
+        ranks: take items of the n most urgent ranks only; None: of all. only_full: whether the batch must be full for
+        now, however long the oldest item waits. It is read again after each `put`.
         """
         clock = asyncio.get_running_loop().time
         while sum(self._weights[:ranks]) < self._size:
             oldest = min((of_rank[0][0] for of_rank in self._items[:ranks] if of_rank), default=None)
-            left = None if oldest is None else oldest + self._wait_s - clock()
+            left = None if oldest is None or only_full() else oldest + self._wait_s - clock()
             if left is not None and left <= 0:
                 break
             self._more.clear()

@@ -59,6 +59,20 @@ class DeviceInput(Protocol[Pco]):
     def weight(self) -> int: ...
 
 
+@dataclass(slots=True)
+class _Run:
+    """Measures a run of the device as a context, without the wait for its thread. Monotonic seconds."""
+
+    started: float = 0.0
+    seconds: float = 0.0
+
+    def __enter__(self) -> None:
+        self.started = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.monotonic() - self.started
+
+
 class Device(Generic[P, R]):
     """See the module. The device is a server if `service.infer` is a coroutine: a server has its own time limits.
 
@@ -73,14 +87,10 @@ class Device(Generic[P, R]):
         self._slots = slots
         self._most_failures = failures
         self._failed: set[str] = set()  # origins, since the device's last success
-        self._computing: list[float] = []
+        # When its thread began its batch, monotonic seconds; None: it has none.
+        self.computing_since: float | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._log = logger("worker")
-
-    @property
-    def computing_since(self) -> float | None:
-        """When the oldest batch of its thread, running or queued, was submitted, monotonic seconds; None for none."""
-        return min(self._computing, default=None)
 
     def open(self) -> None:
         """Start its thread. The calling thread, and those that it starts, leave the cores to it until `close`."""
@@ -117,32 +127,34 @@ class Device(Generic[P, R]):
             raise DeviceError(f"the device fails whatever it is given: {error!r}") from error
 
     async def _compute(self, batch: Sequence[DeviceInput[P]]) -> Sequence[R]:
-        started = time.monotonic()
+        run = _Run()
         try:
-            results = await self._run([item.prepared for item in batch])
+            results = await self._run(run, [item.prepared for item in batch])
         finally:
-            spent = time.monotonic() - started
             items = sum(item.weight for item in batch)
             name = self._service.name
-            self._counts.busy_s += spent / self._slots
+            self._counts.busy_s += run.seconds / self._slots
             self._counts.items += items
-            metrics.BUSY.labels(name).inc(spent / self._slots)
+            metrics.BUSY.labels(name).inc(run.seconds / self._slots)
             metrics.ITEMS.labels(name).inc(items)
             metrics.BATCH.labels(name).observe(items)
-            metrics.STAGE.labels(name, "infer").observe(spent)
+            metrics.STAGE.labels(name, "infer").observe(run.seconds)
             for item in batch:
-                item.message.infer_s = spent
+                item.message.infer_s = run.seconds
         if len(results) != len(batch):
             raise RuntimeError(f"{name}: infer gave {len(results)} results for {len(batch)} messages")
         return results
 
-    async def _run(self, batch: list[P]) -> Sequence[R]:
+    async def _run(self, run: _Run, batch: list[P]) -> Sequence[R]:
         if self.is_server:
-            return await cast("Awaitable[Sequence[R]]", self._service.infer(batch))
-        began = time.monotonic()
-        self._computing.append(began)
-        try:
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._service.infer, batch)
-            return cast("Sequence[R]", results)
-        finally:
-            self._computing.remove(began)
+            with run:
+                return await cast("Awaitable[Sequence[R]]", self._service.infer(batch))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, run, batch)
+
+    def _in_thread(self, run: _Run, batch: list[P]) -> Sequence[R]:
+        with run:
+            self.computing_since = run.started
+            try:
+                return cast("Sequence[R]", self._service.infer(batch))
+            finally:
+                self.computing_since = None

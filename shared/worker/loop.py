@@ -4,7 +4,8 @@
 
 Small bounded queues keep both the threads and the device busy. The credit of the pull bounds the messages in flight.
 Each urgency has a consumer of its own, perhaps of another stream. Urgent messages overtake all that is not on the
-device yet, and wait for nothing that is already prepared.
+device yet, and wait for nothing that is already prepared. A device with a thread of its own has one full batch more, so
+that it begins it without waiting for this loop.
 
 A result's id is made of the message's own sequence. The message is acknowledged only after the PubAck of its result. If
 the process dies in between, the message is delivered again and JetStream drops the second result.
@@ -69,6 +70,9 @@ class Loop(Generic[P, R]):
         self.heartbeat = Heartbeat(client, service, settings, self.counts, self.in_flight, self.device)
         self._health = health
         self._batcher: Batcher[Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
+        # Batches that wait for the device's thread, so that it is not idle while their results pass through this loop.
+        self._ahead = 0 if self.device.is_server else 1
+        self._computing = 0
         self._taking = asyncio.Lock()
         self._answering = Background()
         self._js = client.jetstream()
@@ -117,7 +121,7 @@ class Loop(Generic[P, R]):
         self._log.info("ready", model=self.service.model, batch_size=self.settings.batch_size)
         sources, threads = self.in_flight.sources, range(self.settings.threads)
         # The slot reserved for the most urgent takes batches of the first rank only.
-        slots = [len(sources)] * self.settings.slots + [1] * (len(sources) > 1)
+        slots = [len(sources)] * (self.settings.slots + self._ahead) + [1] * (len(sources) > 1)
         return (
             [asyncio.create_task(self._prepare_loop(source)) for source in sources for _ in threads],
             [asyncio.create_task(self._infer_loop(ranks)) for ranks in slots],
@@ -165,13 +169,16 @@ class Loop(Generic[P, R]):
     async def _infer_loop(self, ranks: int) -> None:
         """Compute one batch after the other, of the n most urgent ranks."""
         while True:
-            batch = await self._batcher.take(ranks)
+            batch = await self._batcher.take(ranks, only_full=self._only_full)
             for item in batch:
                 item.message.committed = True
+            self._computing += 1
             try:
                 results = await self.device.infer(batch)
             except DeviceError as e:
                 await self.heartbeat.exit(str(e))
+            finally:
+                self._computing -= 1
             spent_s = batch[0].message.infer_s / self.settings.slots
             self.extensions.computed([item.prepared for item in batch], spent_s)
             for item, result in zip(batch, results, strict=True):
@@ -179,6 +186,10 @@ class Loop(Generic[P, R]):
                     self._answer(item.message, self._fail(item.message, result))
                 else:
                     self._answer(item.message, self._deliver(item, result))
+
+    def _only_full(self) -> bool:
+        """Whether the next batch would wait for the device's thread: until it is full, more can still join it."""
+        return self._computing > 0 and self._ahead > 0
 
     def _answer(self, message: Message, work: Coroutine[None, None, None]) -> None:
         """Run `work`, which answers for the message, concurrently with the loop."""
