@@ -10,8 +10,12 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
+from shared.contract import names
 from shared.contract.reading.missing import read_entry
 from shared.runtime.errors import BusError
+
+# Passwords of cameras, and the secret of the site's webhook.
+BUCKETS = (names.CREDENTIALS, names.ENDPOINT)
 
 
 async def write(js: JetStreamContext, bucket: str, key: str, value: bytes | None) -> None:

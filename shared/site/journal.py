@@ -49,9 +49,6 @@ _MOST_IN_FLIGHT = 32
 # Only these are journaled: a process that completes a journal lends its rights to the author of the journal.
 _ORDER = (names.CREDENTIALS, names.RECORDINGS, names.RULES, names.CAMERAS)
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-# Their former values are overwritten on disk.
-_SECRET = (names.CREDENTIALS, names.ENDPOINT)
-
 
 _LOST = "this process did not answer for too long, and another may complete its changes: run the command again"
 
@@ -266,7 +263,7 @@ async def _lock(js: JetStreamContext, bucket: KeyValue) -> _Found | None:
 
 
 async def _put(js: JetStreamContext, write: Write) -> None:
-    if write.bucket in _SECRET:
+    if write.bucket in secret_entries.BUCKETS:
         await secret_entries.write(js, write.bucket, write.key, write.value)
     elif write.value is not None:
         await (await js.key_value(write.bucket)).put(write.key, write.value)
@@ -287,7 +284,7 @@ async def _put_unchanged(js: JetStreamContext, write: Write) -> bool:
     if value == write.value:
         return True
     # A secret is erased before the new one is written: the dead process may have come so far.
-    erased = write.bucket in _SECRET and value is None
+    erased = write.bucket in secret_entries.BUCKETS and value is None
     if revision != write.before and not erased:
         return False
     await _put(js, write)

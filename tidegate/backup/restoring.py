@@ -217,7 +217,7 @@ class _Buckets:
         self._count(entry.bucket)
         if self._there[entry.bucket].get(entry.key) == entry.value:
             return
-        if entry.bucket in scope.SECRET_BUCKETS:
+        if entry.bucket in secret_entries.BUCKETS:
             await secret_entries.write(self._js, entry.bucket, entry.key, entry.value)
         else:
             await self._js.publish(f"$KV.{entry.bucket}.{entry.key}", entry.value, msg_ttl=ttl_s and int(ttl_s))
@@ -249,7 +249,7 @@ class _Buckets:
                     await self._delete(bucket, key)
 
     async def _delete(self, bucket: str, key: str) -> None:
-        if bucket in scope.SECRET_BUCKETS:
+        if bucket in secret_entries.BUCKETS:
             await secret_entries.write(self._js, bucket, key, None)
         else:
             await (await self._js.key_value(bucket)).delete(key)

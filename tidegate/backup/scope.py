@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
+from shared.client import secret_entries
 from shared.contract import names
 
 # always: settings of people. streams: history, by `--streams`. never: the state of processes, or video.
@@ -65,8 +66,6 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
 # Streams whose sequences are in ids: a new one starts above those of the backup.
 NUMBERED = (names.MEDIA, names.EVENTS, names.ALERTS)
 
-# Buckets of secrets alone: a backup without passwords has none of them.
-SECRET_BUCKETS = (names.CREDENTIALS, names.ENDPOINT)
 SECRETS, MODELS, INDEX = "secrets", "models", "index"
 TENANTS = "tenants.json"
 # The store's key encrypts a store that is not in the backup; the server's configuration is written at each start.
@@ -74,8 +73,9 @@ _OWN = re.compile(r"\.lock|\.gitignore|store\.key|accounts\.conf|nats(-\d+)?\.co
 
 
 def buckets(*, passwords: bool) -> list[str]:
-    """Return the buckets of a backup, in their order."""
-    return [b for b, scope in BUCKETS.items() if scope.when == "always" and (passwords or b not in SECRET_BUCKETS)]
+    """Return the buckets of a backup, in their order. passwords: those that hold secrets, too."""
+    left_out = () if passwords else secret_entries.BUCKETS
+    return [b for b, scope in BUCKETS.items() if scope.when == "always" and b not in left_out]
 
 
 def streams(*, history: bool) -> list[str]:
