@@ -4,8 +4,8 @@
 
 Small bounded queues keep both the threads and the device busy. The credit of the pull bounds the messages in flight.
 Each urgency has a consumer of its own, perhaps of another stream. Urgent messages overtake all that is not on the
-device yet, and wait for nothing that is already prepared. A device with a thread of its own has one full batch more, so
-that it begins it without waiting for this loop.
+device yet, and wait for nothing that is already prepared. With one urgency, the next full batch waits on the device's
+thread, which then begins it without this loop.
 
 A result's id is made of the message's own sequence. The message is acknowledged only after the PubAck of its result. If
 the process dies in between, the message is delivered again and JetStream drops the second result.
@@ -70,8 +70,9 @@ class Loop(Generic[P, R]):
         self.heartbeat = Heartbeat(client, service, settings, self.counts, self.in_flight, self.device)
         self._health = health
         self._batcher: Batcher[Item[P]] = Batcher(settings.batch_size, settings.batch_wait_s, ranks=len(consumers))
-        # Batches that wait for the device's thread, so that it is not idle while their results pass through this loop.
-        self._ahead = 0 if self.device.is_server else 1
+        # Batches that wait for the device's thread, so that it is not idle while results pass through this loop. With
+        # several urgencies there is none: the most urgent message may arrive next.
+        self._ahead = int(not self.device.is_server and len(consumers) == 1)
         self._computing = 0
         self._taking = asyncio.Lock()
         self._answering = Background()
