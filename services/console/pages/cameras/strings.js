@@ -41,6 +41,7 @@ export const strings = {
     last: "Newest video",
     seen: "Seen now",
     url: "Address",
+    detect: "Substream, analysed",
     credentials: "Credentials",
     rules: "Rules",
     analysed: "Analysed",
