@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.cv.app import attach
+from services.cv.models import Models
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.ingest.cutting.piece import Piece
@@ -38,7 +39,7 @@ from tidegate.local.server import NatsServer
 async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIterator[None]:
     client = await bus.connect(server.settings("cv"), "cv")
     chosen = CvSettings(cv_fps=5.0, **settings)  # type: ignore[arg-type]
-    service = attach(CvService(client, finder, chosen), client, chosen)
+    service = attach(CvService(client, Models(finder), chosen), client, chosen)
     consumers, later = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
         client, service, chosen.worker(), Health(), consumers=consumers, backfill=later, extensions=service.extensions

@@ -94,6 +94,7 @@ export const form = {
   minScore: "Minimum detection score, 0 to 1",
   classes: "Labels to report, separated by commas",
   tiles: "Tiles for small objects, such as 2x1",
+  model: "Detection model, by its name in CV_MODELS",
   always: "Analyse static scenes too",
   priority: "High priority: defer fewer of its frames",
   captionEvery: "Seconds between captions; 0 disables them",
