@@ -111,7 +111,7 @@ def test_only_names_are_models_of_cameras(text: str) -> None:
 
 
 def test_a_mistaken_model_of_a_camera_names_what_to_give() -> None:
-    with pytest.raises(SettingError, match="camera model is '/etc/m.onnx': give"):
+    with pytest.raises(SettingError, match=r"camera model is '/etc/m.onnx': give"):
         new_camera("rtsp://h", model="/etc/m.onnx")
 
 
