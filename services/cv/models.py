@@ -1,7 +1,8 @@
 """A replica's detectors: the default one, and those that cameras select by name.
 
-models = Models(default, {"plates": plates})
-detector = models.of("gate", "plates")     # the default one if the replica has no model of this name
+Example:
+    models = Models(default, {"plates": plates})
+    detector = models.of("gate", "plates")     # the default one if the replica has no model of this name
 """
 
 from __future__ import annotations
