@@ -18,20 +18,24 @@ MOST = 8
 
 def parts(text: str) -> Iterator[tuple[str, str]]:
     """Yield each name, and its value of CV_MODEL; empty if the text has none. Raises SettingError."""
+    seen: set[str] = set()
     for part in filter(None, map(str.strip, text.split(","))):
-        name, _, spec = part.partition("=")
-        yield check_token(name.strip(), f"{SETTING}: model name"), spec.strip()
+        name, spec = (each.strip() for each in part.partition("=")[::2])
+        if check_token(name, f"{SETTING}: model name") in seen:
+            raise SettingError(f"{SETTING} has {name} twice: give each model a name of its own")
+        seen.add(name)
+        yield name, spec
 
 
 def parse(text: str) -> dict[str, str]:
     """Return the value of CV_MODEL for each name. Raises SettingError."""
-    found: dict[str, str] = {}
-    for name, spec in parts(text):
+    found = dict(parts(text))
+    for name, spec in found.items():
         if not spec:
-            raise SettingError(f"{SETTING} has {name} without a model: give {name}=/models/{name}.onnx")
-        if name in found:
-            raise SettingError(f"{SETTING} has {name} twice: give each model a name of its own")
-        found[name] = spec
+            raise SettingError(
+                f"{SETTING} has {name} without a model: give {name}=/models/{name}.onnx; only 'tidegate up' finds "
+                "measured models by their names"
+            )
     if len(found) > MOST:
         raise SettingError(f"{SETTING} has {len(found)} models: give at most {MOST}")
     return found
