@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nats.aio.client import Client
@@ -18,7 +19,7 @@ from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
 from shared.contract.events import DetectedObject, Detections, Event, SegmentRef, Unchanged
 from shared.contract.work.reanalysis import Seen, Task
-from shared.elastic.costs import DecodeWork
+from shared.elastic.costs import DecodeWork, RelativeCosts
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.telemetry import logger
@@ -87,6 +88,7 @@ class CvService:
         js = client.jetstream()
         self.model = models.default.name
         self._models = models
+        self._costs = RelativeCosts()
         self._settings = settings
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
@@ -112,7 +114,8 @@ class CvService:
         detector, grid = self._models.of(head.camera, camera.model), Grid.of(camera.tiles or self._settings.cv_tiles)
         size, within = detector.size, detector.within
         level, wanted = message.level(high=camera.priority == "high"), camera.fps or self._settings.cv_fps
-        plan = _plan(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
+        images_a_frame = grid.views * self._costs.of(detector.name)
+        plan = _plan(head, level, images_a_frame, wanted=wanted, floor=self._settings.cv_fps_floor)
         least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
         classes = frozenset(camera.classes) if camera.classes else self._classes
         wants, check = Wants(grid, least, classes), None
@@ -160,7 +163,7 @@ class CvService:
         )
         wants = Wants(grid, task.min_score, frozenset(task.classes) or None)
         offsets = [picture.offset for picture in decoded.pictures]
-        plan = _plan(head, LEVELS[0], grid, wanted=task.fps, floor=task.fps)
+        plan = _plan(head, LEVELS[0], grid.views, wanted=task.fps, floor=task.fps)
         return Pictures(head, detector, decoded.size, offsets, images, wants, plan, decoded.work, None)
 
     def seen(self, task: Task, prepared: Pictures, result: list[list[DetectedObject]]) -> Seen:
@@ -171,12 +174,12 @@ class CvService:
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
         """Return objects by segment and frame. Each detector has one call, across segments."""
-        views = {
-            detector.name: iter(
-                detector.detect([i for item in batch if item.detector is detector for i in item.images])
-            )
-            for detector in {item.detector.name: item.detector for item in batch}.values()
-        }
+        views: dict[str, Iterator[list[DetectedObject]]] = {}
+        for name, detector in {item.detector.name: item.detector for item in batch}.items():
+            images = [image for item in batch if item.detector is detector for image in item.images]
+            began = time.perf_counter()
+            views[name] = iter(detector.detect(images))
+            self._costs.record(name, len(images), time.perf_counter() - began)
         return [
             item.match.objects(len(item.offsets))
             if item.match
@@ -206,7 +209,7 @@ class CvService:
         return [start + offset for offset in prepared.offsets]
 
 
-def _plan(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> SamplingPlan:
+def _plan(head: segment.Segment, level: Level, images: float, *, wanted: float, floor: float) -> SamplingPlan:
     return SamplingPlan.of(
         level,
         wanted=wanted,
@@ -214,7 +217,7 @@ def _plan(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, flo
         duration=head.duration,
         frames=head.frames,
         megapixels=head.width * head.height / 1e6,
-        images=grid.views,
+        images=images,
     )
 
 
