@@ -67,14 +67,10 @@ async def run(
     services = catalog.started(["up", *chosen], os.environ, declared.served(site.site) if site else ())
     check_extras(services, " ".join(("tidegate up", *chosen)), _extras_of_up(chosen))
     model = store.chosen(data, os.environ)
-    warnings = [
-        model.warning,
-        *preflight.check(services, data, {"cv": model.settings}),
-        *disk.check(data / "jetstream"),
-    ]
+    warnings = [model.warning, *preflight.check(services, data, {"cv": model.settings})]
+    warnings += disk.check(data / "jetstream")
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
-    console = Screen(highlight=True)
-    live = console.is_terminal and not plain
+    live = (console := Screen(highlight=True)).is_terminal and not plain
     stop = until_signalled()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _logs(data, live):
