@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 from nats.aio.client import Client
@@ -55,10 +57,8 @@ def _models(settings: CvSettings) -> Models:
     default = _detector(settings, settings.cv_model, settings.cv_model_format)
     loaded = {settings.cv_model: default}
     for name, spec in settings.models().items():
-        try:
+        with _naming(name):
             loaded[spec] = loaded.get(spec) or _detector(settings, spec)
-        except ModelError as e:
-            raise ModelError(f"CV_MODELS: {name}: {e}") from e
     return Models(default, {name: loaded[spec] for name, spec in settings.models().items()})
 
 
@@ -77,8 +77,20 @@ def _detector(settings: CvSettings, spec: str, format: str = "") -> Detector:
 
 def _missing(settings: CvSettings) -> str | None:
     """Return why the models can't be loaded yet, None if they can: a server may be away. Raises ModelError."""
-    specs = (settings.cv_model, *settings.models().values())
-    return next(filter(None, map(missing, specs)), None)
+    reason = missing(settings.cv_model)
+    for name, spec in settings.models().items():
+        with _naming(name):
+            reason = reason or missing(spec)
+    return reason
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the model in the block's ModelError."""
+    try:
+        yield
+    except ModelError as e:
+        raise ModelError(f"CV_MODELS: {name}: {e}") from e
 
 
 if __name__ == "__main__":

@@ -12,16 +12,20 @@ import numpy as np
 import pytest
 from nats.aio.client import Client
 
+from services.cv.__main__ import run
 from services.cv.detectors import Detection
+from services.cv.settings import CvSettings
 from shared.client import registry
 from shared.contract import deadletters, names
 from shared.contract.cameras import CameraDirectory, new_camera
 from shared.contract.events import DetectedObject, Detections
 from shared.contract.segment import to_headers
+from shared.runtime.errors import ModelError, SettingError
+from shared.runtime.telemetry import Health
 from shared.video.decode import Image
 from tests.support.processes.cv_worker import detecting, segment_head
 from tests.support.processes.pipeline import all_detections, running, videos
-from tests.support.processes.service import settled
+from tests.support.processes.service import connected, settled
 from tests.support.video import footage
 from tests.support.video.exports import Export
 from tests.support.waiting import patience_s
@@ -161,3 +165,17 @@ async def test_a_segment_that_comes_again_has_one_event_though_its_model_has_cha
         await settled(admin, "MEDIA", "cv")
     assert special.batches == [1]
     assert [event.model for event in await all_detections(admin)] == ["general"]
+
+
+@pytest.mark.parametrize(
+    ("models", "reason"),
+    [
+        ("plates", "CV_MODELS has plates without a model"),
+        ("plates=yolo", "CV_MODELS: plates: model 'yolo' can't be loaded"),
+        ("plates=/no/m.onnx", "CV_MODELS: plates: "),
+    ],
+)
+async def test_a_model_that_can_not_be_loaded_ends_the_start(server: NatsServer, models: str, reason: str) -> None:
+    async with connected(server, "cv") as client:
+        with pytest.raises((ModelError, SettingError), match=reason):
+            await run(CvSettings(cv_models=models), client, Health(), asyncio.Event())
