@@ -26,6 +26,7 @@ from rich.table import Table
 from bench import exported, record, world
 from services.cv.app import attach
 from services.cv.detectors import Detection, Detector, load
+from services.cv.models import Models
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
 from services.ingest.cutting.piece import Piece
@@ -88,7 +89,7 @@ async def with_bus(
     js = admin.jetstream()
     await world.fill(js, pieces, epoch)
     client = await bus.connect(server.settings("cv"), "cv")
-    service = attach(CvService(client, detector, settings), client, settings)
+    service = attach(CvService(client, Models(detector), settings), client, settings)
     consumers = [(names.MEDIA, "cv")]
     worker = Worker(client, service, settings.worker(), Health(), consumers=consumers, extensions=service.extensions)
     seconds = await world.seconds_at_work(worker.run, js, names.MEDIA, "cv")

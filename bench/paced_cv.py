@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from services.cv.app import attach
 from services.cv.detectors import Detection, Detector, Image, load
+from services.cv.models import Models
 from services.cv.service import SCORE_FLOOR, CvService
 from services.cv.settings import CvSettings
 from shared.contract import names
@@ -56,7 +57,7 @@ async def run(settings: PacedSettings, client: Client, health: Health, stop: asy
 
     detector = await loading.load(client, "cv", settings.replica, health, loader, stop)
     if detector is not None:
-        service = attach(CvService(client, detector, settings), client, settings)
+        service = attach(CvService(client, Models(detector), settings), client, settings)
         consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
         worker = Worker(
             client,

@@ -27,6 +27,7 @@ from bench.static_scene import dashes, synthetic
 from bench.static_scene.dashes import SCENES, Dash, Scene
 from services.cv.app import attach
 from services.cv.detectors import Detection, detections
+from services.cv.models import Models
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.ingest.cutting.piece import Piece
@@ -117,7 +118,7 @@ async def measure(scene: Scene, pieces: Sequence[Piece], visits: Sequence[Dash],
 async def _worker(server: NatsServer, scene: Scene, replica: str) -> AsyncIterator[None]:
     client = await bus.connect(server.settings("cv"), "cv")
     settings = CvSettings(cv_fps=5.0, cv_batch_size=1, replica=replica)
-    service = attach(CvService(client, _Finder(scene), settings), client, settings)
+    service = attach(CvService(client, Models(_Finder(scene)), settings), client, settings)
     worker = Worker(
         client,
         service,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nats.aio.client import Client
 
 from services.cv.detectors import Detector
 from services.cv.looking import Wants, frames_of, images_of, joined, unknown
+from services.cv.models import Models
 from services.cv.settings import CvSettings
 from services.cv.skipping import Check, Match, SkipPolicy
 from services.cv.tiles import Grid
@@ -17,7 +19,7 @@ from shared.contract import segment
 from shared.contract.cameras import Camera, CameraDirectory
 from shared.contract.events import DetectedObject, Detections, Event, SegmentRef, Unchanged
 from shared.contract.work.reanalysis import Seen, Task
-from shared.elastic.costs import DecodeWork
+from shared.elastic.costs import DecodeWork, RelativeCosts
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
 from shared.runtime.telemetry import logger
@@ -35,12 +37,13 @@ _NO_WISHES = Camera(url="")
 class Pictures:
     """A segment's sampled frames, and the filters of their objects.
 
-    size: (width, height) of the upright video. offsets: the frames' times, in seconds from the segment's first. images:
-    of the grid of `wants`, frame by frame. plan: its sampling plan. decoded: the cost of decoding. check: whether it
-    needs an inference; if it has a match, there are no images.
+    detector: of its camera. size: (width, height) of the upright video. offsets: the frames' times, in seconds from the
+    segment's first. images: of the grid of `wants`, frame by frame. plan: its sampling plan. decoded: the cost of
+    decoding. check: whether it needs an inference; if it has a match, there are no images.
     """
 
     segment: segment.Segment
+    detector: Detector
     size: tuple[int, int]
     offsets: list[float]
     images: list[Image]
@@ -72,15 +75,20 @@ class Learning(Extension[Pictures]):
 
 
 class CvService:
-    """One per process. Only the loop's device thread uses `detector`. skip: None if each segment has an inference."""
+    """One per process. Only the loop's device thread uses detectors. skip: None if each segment has an inference.
+
+    model: the default one. It is part of the ids of all events: a segment has one event, also if its camera's model
+    changes between two deliveries.
+    """
 
     name = "cv"
     skip: SkipPolicy | None = None
 
-    def __init__(self, client: Client, detector: Detector, settings: CvSettings) -> None:
+    def __init__(self, client: Client, models: Models, settings: CvSettings) -> None:
         js = client.jetstream()
-        self.model = detector.name
-        self._detector = detector
+        self.model = models.default.name
+        self._models = models
+        self._costs = RelativeCosts()
         self._settings = settings
         self._classes = settings.classes()
         self._cameras = CameraDirectory(js)
@@ -91,8 +99,8 @@ class CvService:
             js, threads=settings.cv_threads, budget=budget, service="cv-second", device=device
         )
         self._log = logger("cv")
-        for label, remedy in unknown(self._classes or (), detector.labels):
-            self._log.warning("CV_CLASSES has a label that the model does not have", label=label, remedy=remedy)
+        for label, remedy in unknown(self._classes or (), models.labels):
+            self._log.warning("CV_CLASSES has a label that no model has", label=label, remedy=remedy)
 
     @property
     def extensions(self) -> list[Extension[Pictures]]:
@@ -103,16 +111,17 @@ class CvService:
         """Decode the frames to analyse. Raises BadSegment for no segment, or one that can't be decoded."""
         head = segment.from_message(message.subject, message.headers)
         camera = await self._cameras.get(head.camera) or _NO_WISHES
-        grid = Grid.of(camera.tiles or self._settings.cv_tiles)
-        size, within = self._detector.size, self._detector.within
+        detector, grid = self._models.of(head.camera, camera.model), Grid.of(camera.tiles or self._settings.cv_tiles)
+        size, within = detector.size, detector.within
         level, wanted = message.level(high=camera.priority == "high"), camera.fps or self._settings.cv_fps
-        plan = _plan(head, level, grid, wanted=wanted, floor=self._settings.cv_fps_floor)
+        images_a_frame = grid.views * self._costs.of(detector.name)
+        plan = _plan(head, level, images_a_frame, wanted=wanted, floor=self._settings.cv_fps_floor)
         least = self._settings.cv_min_score if camera.min_score is None else camera.min_score
         classes = frozenset(camera.classes) if camera.classes else self._classes
         wants, check = Wants(grid, least, classes), None
         # A backfill is always analysed in full.
         if self.skip and not camera.always and not message.revises:
-            check = await self.skip.begin(message, head, wants)
+            check = await self.skip.begin(message, head, wants, detector.name)
 
         def cut(decoded: Decoded) -> tuple[Decoded, list[Image]]:
             return decoded, images_of(decoded, grid, size)
@@ -133,12 +142,15 @@ class CvService:
         if check and check.match:
             # Nothing is deferred: the offsets are those of a full inference.
             offsets, images, plan = spread(head.duration, plan.wanted), [], plan.first_frame_only()
-        return Pictures(head, decoded.size, offsets, images, wants, plan, decoded.work, check)
+        return Pictures(head, detector, decoded.size, offsets, images, wants, plan, decoded.work, check)
 
     async def prepare_reanalysis(self, task: Task, segments: list[bytes]) -> Pictures:
-        """Decode all wanted frames of recorded video. Raises BadSegment if it can't be decoded."""
-        head, grid, size = task.segment, Grid.of(task.tiles), self._detector.size
-        within = self._detector.within
+        """Decode all wanted frames of recorded video, for the default model.
+
+        Raises BadSegment if it can't be decoded.
+        """
+        head, grid, detector = task.segment, Grid.of(task.tiles), self._models.default
+        size, within = detector.size, detector.within
         decoded, images = await self._recorded.decode_alone(
             head.camera,
             segments[-1],
@@ -151,8 +163,8 @@ class CvService:
         )
         wants = Wants(grid, task.min_score, frozenset(task.classes) or None)
         offsets = [picture.offset for picture in decoded.pictures]
-        plan = _plan(head, LEVELS[0], grid, wanted=task.fps, floor=task.fps)
-        return Pictures(head, decoded.size, offsets, images, wants, plan, decoded.work, None)
+        plan = _plan(head, LEVELS[0], grid.views, wanted=task.fps, floor=task.fps)
+        return Pictures(head, detector, decoded.size, offsets, images, wants, plan, decoded.work, None)
 
     def seen(self, task: Task, prepared: Pictures, result: list[list[DetectedObject]]) -> Seen:
         """Return the answer for recorded video."""
@@ -161,11 +173,17 @@ class CvService:
         return Seen(id=task.id, width=width, height=height, offsets=tuple(prepared.offsets), objects=objects)
 
     def infer(self, batch: Sequence[Pictures]) -> list[list[list[DetectedObject]]]:
-        """Return objects by segment and frame. The detector's batches cross segments."""
-        images = [image for item in batch for image in item.images]
-        views = iter(self._detector.detect(images))
+        """Return objects by segment and frame. Each detector has one call, across segments."""
+        views: dict[str, Iterator[list[DetectedObject]]] = {}
+        for name, detector in {item.detector.name: item.detector for item in batch}.items():
+            images = [image for item in batch if item.detector is detector for image in item.images]
+            began = time.perf_counter()
+            views[name] = iter(detector.detect(images))
+            self._costs.record(name, len(images), time.perf_counter() - began)
         return [
-            item.match.objects(len(item.offsets)) if item.match else joined(views, item.wants.grid, len(item.offsets))
+            item.match.objects(len(item.offsets))
+            if item.match
+            else joined(views[item.detector.name], item.wants.grid, len(item.offsets))
             for item in batch
         ]
 
@@ -179,7 +197,7 @@ class CvService:
             duration=head.duration,
             width=prepared.size[0],
             height=prepared.size[1],
-            model=self.model,
+            model=prepared.detector.name,
             frames=frames_of(head, prepared.offsets, wanted),
             timing=message.timing,
             quality=prepared.plan.quality,
@@ -191,7 +209,7 @@ class CvService:
         return [start + offset for offset in prepared.offsets]
 
 
-def _plan(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, floor: float) -> SamplingPlan:
+def _plan(head: segment.Segment, level: Level, images: float, *, wanted: float, floor: float) -> SamplingPlan:
     return SamplingPlan.of(
         level,
         wanted=wanted,
@@ -199,7 +217,7 @@ def _plan(head: segment.Segment, level: Level, grid: Grid, *, wanted: float, flo
         duration=head.duration,
         frames=head.frames,
         megapixels=head.width * head.height / 1e6,
-        images=grid.views,
+        images=images,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from services.cv import model_spec
+from services.cv import model_names, model_spec
 from shared.contract.cameras import TILES
 from shared.contract.names import TOKEN
 from shared.models import devices
@@ -23,9 +23,16 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
             "triton://<host>:<port>/<model>, or a detector of an installed package"
         ),
     ] = "openvino:ssd_mobilenet_v2_coco"
+    cv_models: Annotated[
+        str,
+        Meta(
+            description="further models, as <name>=<value of CV_MODEL> with commas between them; a camera selects one "
+            f"by its own model. At most {model_names.MOST}"
+        ),
+    ] = ""
     cv_model_format: Annotated[
         str,
-        Meta(description="family of a .onnx/.xml file, such as yolox; empty: recognised by the file"),
+        Meta(description="family of CV_MODEL's .onnx/.xml file, such as yolox; empty: recognised by the file"),
     ] = ""
     cv_device: Annotated[
         str,
@@ -96,12 +103,14 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     replica: Annotated[str, Meta(pattern=TOKEN, description="name of this replica")] = "cv-0"
 
     def check(self) -> None:
-        """Check that the model's files, packages and device are here, and the decoder's. Raises TidegateError."""
+        """Check that the models' files, packages and device are here, and the decoder's. Raises TidegateError."""
         super().check()
-        try:
-            model_spec.check(self.cv_model, self.cv_device, self.cv_runtime, self.cv_precision)
-        except ModelError as e:
-            raise ModelError(f"CV_MODEL: {e}") from e
+        named = {f"{model_names.SETTING}: {name}": spec for name, spec in self.models().items()}
+        for setting, spec in {"CV_MODEL": self.cv_model, **named}.items():
+            try:
+                model_spec.check(spec, self.cv_device, self.cv_runtime, self.cv_precision)
+            except ModelError as e:
+                raise ModelError(f"{setting}: {e}") from e
         if self.num_gpus > 1 and self.cv_device.startswith("intel"):
             raise ModelError(
                 f"NUM_GPUS={self.num_gpus} is for GPUs of CUDA_VISIBLE_DEVICES, not for CV_DEVICE={self.cv_device}: "
@@ -111,6 +120,10 @@ class CvSettings(DecodeSettings, frozen=True, kw_only=True):
     def classes(self) -> frozenset[str] | None:
         """The labels to report, or None for all."""
         return frozenset(c.strip() for c in self.cv_classes.split(",") if c.strip()) or None
+
+    def models(self) -> dict[str, str]:
+        """The values of CV_MODEL by the names that cameras select. Raises SettingError."""
+        return model_names.parse(self.cv_models)
 
     def worker(self) -> WorkerSettings:
         """The limits of the loop. It holds enough segments to fill a batch, and leaves the rest to other replicas."""

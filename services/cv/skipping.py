@@ -35,8 +35,8 @@ class Check(Protocol):
 class SkipPolicy(Protocol):
     """Decides which segments need no inference."""
 
-    async def begin(self, message: Message, head: Segment, wants: Wants) -> Check:
-        """Begin the check of a segment."""
+    async def begin(self, message: Message, head: Segment, wants: Wants, model: str) -> Check:
+        """Begin the check of a segment. model: that would analyse it, as in events."""
 
     def record_result(self, check: Any, frames: list[list[DetectedObject]], images: int) -> None:
         """Learn from a stored result. frames: the objects of each frame. images: the detector's inputs for them."""

@@ -45,8 +45,8 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verify_tls: whether the certificate of an `rtsps` camera is checked. realtime: whether a file is read at the rate of
     its timestamps, or as fast as the bus takes it. loop: whether a file restarts at its end. priority: high: fewer of
     its frames are deferred than of other cameras while capacity is short. always: whether static scenes are analysed,
-    too. fps, min_score, classes, tiles, caption_every_s, caption_prompt: this camera's own values, which override the
-    services' settings.
+    too. model: the detector that analyses it, by a name of CV_MODELS; None: CV_MODEL. fps, min_score, classes, tiles,
+    caption_every_s, caption_prompt: this camera's own values, which override the services' settings.
     """
 
     url: str
@@ -58,6 +58,7 @@ class Camera(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     loop: bool = False
     priority: Literal["high"] | None = None
     always: bool = False
+    model: names.Token | None = None
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     classes: list[str] | None = None
@@ -337,6 +338,7 @@ def encode_removed(camera: Camera) -> bytes:
             enabled=False,
             priority=camera.priority,
             always=camera.always,
+            model=camera.model,
             fps=camera.fps,
             min_score=camera.min_score,
             classes=camera.classes,

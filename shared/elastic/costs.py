@@ -88,3 +88,24 @@ class CostMeter:
     def replica_s(self, key: float, rest: float, images: float) -> float:
         """Return the replica seconds for these megapixels and images."""
         return max((key * self.key_s + rest * self.rest_s) / self._threads, images * self.image_s)
+
+
+class RelativeCosts:
+    """The cost of an image by its model, as a multiple of the mean one. For `SamplingPlan.images`: without it, a plan
+    would count the images of a slow model as cheap.
+    """
+
+    def __init__(self) -> None:
+        self._mean = _Rate(_MEMORY_IMAGES)
+        self._by_model: dict[str, _Rate] = {}
+
+    def record(self, model: str, images: int, seconds: float) -> None:
+        """Record a call of a model."""
+        if images:
+            self._mean.add(images, seconds)
+            self._by_model.setdefault(model, _Rate(_MEMORY_IMAGES)).add(images, seconds)
+
+    def of(self, model: str) -> float:
+        """Return the cost of its image: 1 for the only model, and for one that has not computed yet."""
+        rate, mean = self._by_model.get(model), self._mean.value
+        return rate.value / mean if rate and mean else 1.0

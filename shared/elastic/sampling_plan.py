@@ -33,7 +33,15 @@ class SamplingPlan(NamedTuple):
 
     @classmethod
     def of(
-        cls, level: Level, *, wanted: float, floor: float, duration: float, frames: int, megapixels: float, images: int
+        cls,
+        level: Level,
+        *,
+        wanted: float,
+        floor: float,
+        duration: float,
+        frames: int,
+        megapixels: float,
+        images: float,
     ) -> SamplingPlan:
         """Return the plan at a level. duration, frames: of the segment. megapixels, images: per frame."""
         fps = level.fps(wanted, floor)

@@ -63,11 +63,13 @@ def people(server: NatsServer, admin: Client, tmp_path: Path) -> People:
 async def test_set_changes_only_the_named_fields(people: People) -> None:
     await people.works("add", "lobby", URL, "--fps", "5", "--classes", "person,car", "--udp", "--caption-every", "30")
     before = await people.camera()
-    output = await people.works("set", "lobby", "--fps", "2", "--tiles", "2x1", "--min-score", "0.3")
-    assert "fps 2 (was 5)" in output and "tiles 2x1" in output
-    assert await people.camera() == msgspec.structs.replace(before, fps=2.0, tiles="2x1", min_score=0.3)
+    output = await people.works("set", "lobby", "--fps", "2", "--tiles", "2x1", "--min-score", "0.3", "--model", "yard")
+    assert "fps 2 (was 5)" in output and "tiles 2x1" in output and "model yard" in output
+    assert await people.camera() == msgspec.structs.replace(before, fps=2.0, tiles="2x1", min_score=0.3, model="yard")
     assert await people.password() == "me:hunter2"
-    await people.works("set", "lobby", "--unset", "classes", "--unset", "tiles", "--tcp", "--fast", "--loop")
+    await people.works(
+        "set", "lobby", "--unset", "classes", "--unset", "tiles", "--unset", "model", "--tcp", "--fast", "--loop"
+    )
     assert await people.camera() == Camera(
         url=BARE, fps=2.0, min_score=0.3, caption_every_s=30, realtime=False, loop=True
     )
@@ -136,6 +138,7 @@ async def test_set_refuses_empty_and_invalid_changes(people: People) -> None:
         ((), "say what to change"),
         (("--fps", "-1"), "fps"),
         (("--tiles", "9x9"), "tiles is '9x9'"),
+        (("--model", "/models/yard.onnx"), "model is '/models/yard.onnx': give"),
         (("--classes", " , "), "--unset classes"),
         (("--fps", "5", "--unset", "fps"), "--unset fps"),
         (("--url", "http://x/y"), "rtsp://"),
@@ -270,6 +273,8 @@ async def test_an_unknown_label_is_warned_about(people: People) -> None:
     assert (await people.camera()).classes == ["persn", "Car", "lorry", "forklift", "dog"], "taken all the same"
     assert "did you mean 'person'?" in await people.works("set", "lobby", "--classes", "persons")
     assert "has no label" not in await people.works("set", "lobby", "--classes", "person,traffic light")
+    assert "has no label" not in await people.works("set", "lobby", "--classes", "plate", "--model", "plates")
+    assert "no label 'plate'" in await people.works("set", "lobby", "--unset", "model"), "the default lacks it"
 
 
 @pytest.mark.slow

@@ -76,6 +76,8 @@ def test_every_wrong_setting_is_named_at_once_and_nothing_starts(
         ({}, ""),
         ({"CV_MODEL": "/nowhere/m.onnx"}, "CV_MODEL: /nowhere/m.onnx: there is no /nowhere/m.onnx"),
         ({"CV_MODEL": "openvino:yolo"}, "openvino:ssd_mobilenet_v2_coco is the embedded one"),
+        ({"CV_MODELS": "yard=/nowhere/m.onnx"}, "CV_MODELS: yard: /nowhere/m.onnx: there is no /nowhere/m.onnx"),
+        ({"CV_MODELS": "yard"}, "CV_MODELS has yard without a model"),
         ({"CV_DEVICE": "cuda"}, "runs on cpu, not cuda"),
         ({"EMBED_MODEL": "openvino:vit"}, "openvino:efficientnet_lite3 is the embedded one"),
         ({"VLM_URL": "127.0.0.1:8000"}, "VLM_URL='127.0.0.1:8000' is no URL"),

@@ -50,6 +50,7 @@ _UNSET = {
     "min-score": "min_score",
     "classes": "classes",
     "tiles": "tiles",
+    "model": "model",
     "caption-every": "caption_every_s",
     "caption-prompt": "caption_prompt",
     "priority": "priority",
@@ -91,6 +92,7 @@ _settings = combined(
         metavar="COLSxROWS",
         help="Tiles to analyse too, for small objects, such as 2x1. Overrides CV_TILES.",
     ),
+    click.option("--model", metavar="NAME", help="Detection model, by its name in CV_MODELS. Overrides CV_MODEL."),
     click.option(
         "--always/--no-always",
         default=None,
@@ -194,7 +196,7 @@ def camera_set(data: Path | None, id: str, url: str | None, unset: tuple[str, ..
         passwords.warn(url, options["detect"])
         if warning := _password_warning(id, change, fields):
             echo(one_line(f"camera {id}: {warning}"), err=True)
-        if "classes" in fields:
+        if fields.keys() & {"classes", "model"}:
             _warn_unknown_labels(id, change.after)
 
     with_admin(data, work)
@@ -247,8 +249,8 @@ def _chosen_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warn_unknown_labels(id: str, entry: Camera) -> None:
-    """Warn about labels that the embedded detector does not have."""
-    for label in entry.classes or ():
+    """Warn about labels that the embedded detector does not have, unless another model analyses the camera."""
+    for label in entry.classes or () if entry.model is None else ():
         if question := labels.doubt(label):
             echo(f"camera {id}: {question}", err=True)
 

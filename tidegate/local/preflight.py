@@ -25,8 +25,10 @@ from tidegate.local.stack import settings_of
 _OURS = ("NATS_", "METRICS_PORT", "METRICS_TARGETS")
 
 
-def check(services: Iterable[Service], data: Path) -> list[str]:
-    """Return warnings, such as on a misspelt variable.
+def check(
+    services: Iterable[Service], data: Path, additions: Mapping[str, Mapping[str, str]] | None = None
+) -> list[str]:
+    """Return warnings, such as on a misspelt variable. additions: to the environment of services, by their names.
 
     Raises SettingError with every setting that can't be used, and what to give.
     """
@@ -35,6 +37,7 @@ def check(services: Iterable[Service], data: Path) -> list[str]:
     structs: set[type[msgspec.Struct]] = {BusSettings, TopologySettings, StoreSettings}
     for service in services:
         environ = {**_without_ours(os.environ), **settings_of(service, data), "REPLICA": f"{service.name}-0"}
+        environ |= (additions or {}).get(service.name, {})
         for struct in structs_of(service.module):
             structs.add(struct)
             mistakes |= dict.fromkeys(_mistakes(struct, environ))

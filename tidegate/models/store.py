@@ -1,4 +1,4 @@
-"""The measured models of a data directory: the one that `tidegate up` runs, and how.
+"""The measured models of a data directory: those that `tidegate up` runs, and how.
 
 Example:
     measured.use(folder(data), "yard")
@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from services.cv import model_spec
+from services.cv import model_names, model_spec
 from shared.models import measured
 from shared.models.measured import DEFAULT
+from shared.runtime.errors import SettingError
 from shared.runtime.settings import value_of
 
 
 class Chosen(NamedTuple):
-    """settings: variables that cv gets from the active model. sentence, warning: for people; may be empty."""
+    """settings: variables that cv gets from measured models. sentence, warning: for people; may be empty."""
 
     settings: dict[str, str]
     sentence: str = ""
@@ -26,11 +27,26 @@ class Chosen(NamedTuple):
 
 
 def chosen(data: Path, environ: Mapping[str, str]) -> Chosen:
-    """Return how cv runs the active model.
+    """Return how cv runs the active model, and those that CV_MODELS gives by their names alone.
 
     CV_MODEL in the environment has priority over the active model, and each other variable over its own. Raises
-    SettingError if a file of the model is missing, ModelError if it needs a package.
+    SettingError if a file of a model is missing or none has such a name, ModelError if one needs a package.
     """
+    active, text = _active(data, environ), value_of(model_names.SETTING, environ)
+    parts = dict(model_names.parts(text))
+    try:
+        models = {name: measured.find(folder(data), name) for name, spec in parts.items() if not spec}
+    except SettingError as e:
+        raise SettingError(f"{model_names.SETTING}: {e}; or give <name>=<model>") from e
+    if not models:
+        return active
+    resolved = ", ".join(f"{name}={spec or models[name].spec}" for name, spec in parts.items())
+    warnings = dict.fromkeys(filter(None, (active.warning, *(model.changed for model in models.values()))))
+    return active._replace(settings=active.settings | {model_names.SETTING: resolved}, warning="; ".join(warnings))
+
+
+def _active(data: Path, environ: Mapping[str, str]) -> Chosen:
+    """Return how cv runs the active model. Raises SettingError, ModelError."""
     model = measured.active(folder(data))
     if model is None:
         return Chosen({})

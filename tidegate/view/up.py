@@ -66,8 +66,8 @@ async def run(
     chosen = [f"--{option}" for option, is_set in options.items() if is_set]
     services = catalog.started(["up", *chosen], os.environ, declared.served(site.site) if site else ())
     check_extras(services, " ".join(("tidegate up", *chosen)), _extras_of_up(chosen))
-    model = store.chosen(data, os.environ)
-    warnings = [model.warning, *preflight.check(services, data), *disk.check(data / "jetstream")]
+    cv = store.chosen(data, os.environ)
+    warnings = [cv.warning, *preflight.check(services, data, {"cv": cv.settings}), *disk.check(data / "jetstream")]
     scaled = {s.name: _scaled(s, scaled_object) for s in services if s.scaled_object}
     console = Screen(highlight=True)
     live = console.is_terminal and not plain
@@ -77,12 +77,12 @@ async def run(
         started = time.monotonic()
         steady = [s.name for s in services if not s.scaled_object]
         env = {name: scaled_objects.environment(name, one) for name, one in scaled.items()}
-        env["cv"] |= model.settings
+        env["cv"] |= cv.settings
         async with Stack(data, scaled, steady=steady, port=port, speed=speed, env=env) as stack:
             _serve_metrics(stack)
             console.print(_greeting(stack, scaled["cv"], chosen))
-            if model.sentence:
-                console.print(model.sentence, markup=False, soft_wrap=True)
+            if cv.sentence:
+                console.print(cv.sentence, markup=False, soft_wrap=True)
             await show_console(stack, console)
             for line in await _declare(stack, site, services):
                 console.print(line, markup=False, soft_wrap=True)

@@ -23,6 +23,7 @@ class CameraSettings(msgspec.Struct, frozen=True, kw_only=True):
     loop: bool
     priority: Literal["high"] | None
     always: bool
+    model: str | None
     fps: float | None
     min_score: float | None
     classes: list[str] | None

@@ -27,6 +27,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     loop: bool | UnsetType | None = UNSET
     priority: Literal["high"] | UnsetType | None = UNSET
     always: bool | UnsetType | None = UNSET
+    model: Token | UnsetType | None = UNSET
     fps: float | UnsetType | None = UNSET
     min_score: float | UnsetType | None = UNSET
     classes: Annotated[list[_Label], Meta(min_length=1, max_length=1000)] | UnsetType | None = UNSET

@@ -1,6 +1,6 @@
 """Static scenes cost little: an unchanged segment skips the detector.
 
-    watched = await scenes.begin(message, head, wants)
+    watched = await scenes.begin(message, head, wants, detector.name)
     decoded = await segments.decode(..., probe=watched.probe)     # only its first frame, if that suffices
     watched.match                                                   # the reference that it matches, or None
     scenes.record_result(watched, frames, images)

@@ -14,10 +14,10 @@ from shared.runtime.telemetry import logger
 _NO_TIME = Timing(queued_ms=0, decode_ms=0, infer_ms=0)
 
 
-async def defer(client: Client, model: str, segment: Earlier) -> bool:
+async def defer(client: Client, segment: Earlier, id: str, model: str) -> bool:
     """Store the job, once however often this is called; return whether there is room for it.
 
-    Raises BusError.
+    id: the `ce-id` of its event. model: of that event. Raises BusError.
     """
     head = segment.head
     first = Detections(
@@ -29,7 +29,6 @@ async def defer(client: Client, model: str, segment: Earlier) -> bool:
         frames=[],
         timing=_NO_TIME,
     )
-    id = f"cv/{model}/{segment.origin}"
     job = backfill.job_of(first, id, stream=names.MEDIA, seq=segment.seq)
     has_room = await bus.defer(client, "cv", job)
     if not has_room:

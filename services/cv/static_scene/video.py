@@ -1,7 +1,7 @@
 """Static scenes, for the service: a check of each segment, and its consequences.
 
 Example:
-    watched = await scenes.begin(message, head, wants)
+    watched = await scenes.begin(message, head, wants, detector.name)
     decoded = await segments.decode(..., probe=watched.probe)
     scenes.record_result(watched, frames, images)       # once its result is stored
 """
@@ -32,6 +32,7 @@ from shared.static_scene.picture import SIZE
 from shared.video.decode import FrameProbe
 from shared.video.segments import SegmentDecoder
 from shared.worker import Message
+from shared.worker.service import id_of
 
 SEGMENTS = Counter("tidegate_static_scene_segments_total", "segments of a static scene, published without inference")
 IMAGES = Counter("tidegate_static_scene_images_total", "images of such segments that skipped inference")
@@ -50,9 +51,10 @@ _FPS = 5.0
 
 
 class Watched(NamedTuple):
-    """A segment and its scene check."""
+    """A segment and its scene check. model: that would analyse it, as in events."""
 
     key: SceneKey
+    model: str
     segment: Earlier
     check: SceneCheck
 
@@ -77,7 +79,7 @@ class _Result(NamedTuple):
 
 class StaticScenes:
     """One per process, used in its event loop. watch_s: the interval of full inferences of a camera, in seconds of its
-    time. check_s: as of SceneCheck. model: of the detector.
+    time. check_s: as of SceneCheck. model: in the ids of events.
     """
 
     def __init__(self, client: Client, decoder: SegmentDecoder, *, model: str, watch_s: float, check_s: float) -> None:
@@ -92,15 +94,15 @@ class StaticScenes:
         self._following: set[asyncio.Task[None]] = set()
         self._log = logger("static_scene")
 
-    async def begin(self, message: Message, head: Segment, wants: Wants) -> Watched:
+    async def begin(self, message: Message, head: Segment, wants: Wants, model: str) -> Watched:
         """Begin the check of a segment."""
-        key, start = SceneKey(head.camera, fingerprint_of(self._model, wants, head)), head.start.timestamp()
+        key, start = SceneKey(head.camera, fingerprint_of(model, wants, head)), head.start.timestamp()
         if self._gate.must_read(key, start):
             entry = await self._shared.read(key.camera)
             self._adopt(key, entry.data if entry else None, start)
         watch = self._gate.is_full_inference_due(key, start, head.duration)
         check = self._check(self._gate.scene(key), head, watch=watch)
-        return Watched(key, Earlier(head, message.seq, message.origin, b""), check)
+        return Watched(key, model, Earlier(head, message.seq, message.origin, b""), check)
 
     def record_result(self, watched: Watched, frames: list[list[DetectedObject]], images: int) -> None:
         """Learn from a stored result. Other replicas are informed concurrently with the loop.
@@ -128,7 +130,9 @@ class StaticScenes:
         has_news = self._gate.learn(watched.key, pictures, watched.start, frames)
         may_be_late = has_news and watched.check.begins_differently
         if may_be_late and (before := await self._unchanged_before(watched)):
-            AGAIN.inc(await deferring.defer(self._client, self._model, before))
+            AGAIN.inc(
+                await deferring.defer(self._client, before, id_of("cv", self._model, before.origin), watched.model)
+            )
         if self._gate.may_share(watched.key):
             await self._share(watched.key, watched.start)
 

@@ -11,7 +11,14 @@ from tests.fuzz import good, spoil
 from tests.fuzz.door import Door
 
 _STORED = {"secret": "user:pass", "origin": "rtsp://10.0.0.7:554"}
-_ENTRY = {"url": "rtsp://10.0.0.7:554/a?x=1", "fps": 2, "tiles": "2x1", "classes": ["person"], "transport": "udp"}
+_ENTRY = {
+    "url": "rtsp://10.0.0.7:554/a?x=1",
+    "fps": 2,
+    "tiles": "2x1",
+    "model": "yard",
+    "classes": ["person"],
+    "transport": "udp",
+}
 
 
 def _camera(data: bytes) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from nats.aio.client import Client
 from prometheus_client import REGISTRY
 
 from services.cv.app import attach
+from services.cv.models import Models
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from services.ingest.cutting.piece import Piece
 from shared import bus
 from shared.client import registry
 from shared.contract import events, names
-from shared.contract.cameras import new_camera
+from shared.contract.cameras import CameraDirectory, new_camera
 from shared.contract.events import Detections, DetectionsRevision
 from shared.contract.segment import to_headers
 from shared.runtime.errors import BusError
@@ -35,10 +37,12 @@ from tidegate.local.server import NatsServer
 
 
 @contextlib.asynccontextmanager
-async def cv(server: NatsServer, finder: Squares, **settings: float) -> AsyncIterator[None]:
+async def cv(
+    server: NatsServer, finder: Squares, named: Mapping[str, Squares] | None = None, **settings: float
+) -> AsyncIterator[None]:
     client = await bus.connect(server.settings("cv"), "cv")
     chosen = CvSettings(cv_fps=5.0, **settings)  # type: ignore[arg-type]
-    service = attach(CvService(client, finder, chosen), client, chosen)
+    service = attach(CvService(client, Models(finder, named), chosen), client, chosen)
     consumers, later = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
         client, service, chosen.worker(), Health(), consumers=consumers, backfill=later, extensions=service.extensions
@@ -173,6 +177,26 @@ async def test_a_replica_uses_the_scene_of_another(server: NatsServer, admin: Cl
     watched = sum(full_inference.falls_in("lobby", p.segment.start.timestamp(), 1.0, 10.0) for p in pieces[20:25])
     assert other.images == 5 * watched
     assert not any(event.unchanged for event in found[25:])
+
+
+async def test_each_model_of_a_camera_has_references_of_its_own(
+    server: NatsServer, admin: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A static scene repeats no objects of the camera's former model; its deferred segments name the present one."""
+    monkeypatch.setattr("services.cv.service.CameraDirectory", partial(CameraDirectory, ttl_s=0.0))
+    js, pieces = admin.jetstream(), segments(tmp_path / "walker.mp4", 22, walks(20.5, 22))
+    await registry.add(js, "lobby", *new_camera("rtsp://127.0.0.1/x"))
+    (other := Squares()).name = "other"
+    async with cv(server, Squares(), {"second": other}):
+        await send(admin, pieces[:8])
+        await registry.change(js, "lobby", {"model": "second"})
+        await send(admin, pieces[8:])
+        before = await revised(admin, 20)
+    found = await stored_detections(admin)
+    assert [event.model for event in found] == ["squares"] * 8 + ["other"] * 14
+    assert found[7].unchanged and not found[8].unchanged and found[20].unchanged
+    assert before.model == "other"
+    assert all(event.unchanged.since >= found[8].start for event in found[8:] if event.unchanged)
 
 
 async def test_a_forged_scene_is_refused_and_learned_again(server: NatsServer, admin: Client, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from shared.contract.segment import to_headers
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
 from shared.elastic.brownout import TUNING, TURN_S, Brownout, place
-from shared.elastic.costs import CostMeter, DecodeWork
+from shared.elastic.costs import CostMeter, DecodeWork, RelativeCosts
 from shared.elastic.levels import LEVELS, Level
 from shared.elastic.sampling_plan import SamplingPlan
 from shared.worker.extensions.effort import Effort
@@ -149,6 +149,34 @@ def test_a_replica_that_starts_in_a_surge_knows_that_all_frames_cost_more() -> N
     costs = CostMeter(threads=1)
     costs.record_decode(DecodeWork(key=2.0, rest=0.0, key_s=0.02, rest_s=0.001))
     assert costs.replica_s(key=2.0, rest=48.0, images=0) > 2 * costs.replica_s(key=2.0, rest=0.0, images=0)
+
+
+@pytest.mark.parametrize(("fast", "slow"), [(1.0, 1.0), (0.2, 0.2), (0.2, 0.6), (0.6, 0.2)])
+def test_frames_of_a_slow_model_count_for_more(fast: float, slow: float) -> None:
+    """Of ten cameras, two have a model of ten times the cost, and another priority. fast, slow: analysed shares."""
+    costs, relative = CostMeter(threads=1), RelativeCosts()
+    cost_s = {"fast": 0.015, "slow": 0.15}
+    cameras = [("fast", round(5 * fast))] * 8 + [("slow", round(5 * slow))] * 2
+    for _ in range(100):
+        weights = {model: relative.of(model) for model in cost_s}
+        for model, images in cameras:
+            relative.record(model, images, images * cost_s[model])
+            costs.record_batch(images * weights[model], images * cost_s[model])
+    wanted, work = (
+        sum(costs.replica_s(0, 0, images(n) * relative.of(model)) for model, n in cameras)
+        for images in (lambda _: 5, lambda n: n)
+    )
+    share = sum(n * cost_s[model] for model, n in cameras) / sum(5 * cost_s[model] for model, _ in cameras)
+    assert work / wanted == pytest.approx(share, rel=0.05)
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.floats(1e-6, 10))))
+def test_an_only_model_costs_the_mean(calls: list[tuple[int, float]]) -> None:
+    costs = RelativeCosts()
+    for images, seconds in calls:
+        costs.record("ssd", images, seconds)
+        assert costs.of("ssd") == 1.0
+    assert costs.of("new") == 1.0
 
 
 # ---- cv, on a real server

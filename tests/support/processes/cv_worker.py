@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from nats.aio.client import Client
 
 from services.cv.app import attach
 from services.cv.detectors import Detection, Detector
+from services.cv.models import Models
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from shared import bus
@@ -80,14 +81,15 @@ async def detecting(
     *,
     gigapixels: float = 10.0,
     detector: Detector | None = None,
+    named: Mapping[str, Detector] | None = None,
     **settings_of: Any,
 ) -> AsyncIterator[CvService]:
-    """It works until the end of the block. gigapixels: its budget. detector: by default one that finds nothing.
-    settings_of: cv's other settings.
+    """It works until the end of the block. gigapixels: its budget. detector: by default one that finds nothing. named:
+    of CV_MODELS. settings_of: cv's other settings.
     """
     settings = CvSettings(decode_max_gigapixels=gigapixels, **settings_of)
     client = await bus.connect(server.settings("cv"), "cv")
-    cv = attach(service(client, detector or Nothing(), settings), client, settings)
+    cv = attach(service(client, Models(detector or Nothing(), named), settings), client, settings)
     consumers, backfill = [(names.MEDIA, "cv")], names.backfilling("cv")
     worker = Worker(
         client, cv, settings.worker(), Health(), consumers=consumers, backfill=backfill, extensions=cv.extensions

@@ -22,6 +22,7 @@ from openvino import opset13 as ops
 
 from services.cv import coco
 from services.cv.detectors import detections, load, openvino_ssd
+from services.cv.models import Models
 from services.cv.service import CvService
 from services.cv.settings import CvSettings
 from shared.runtime import install
@@ -308,7 +309,7 @@ def test_files_of_another_layout_are_refused(tmp_path: Path) -> None:
 
 async def test_a_label_that_the_model_lacks_is_reported_at_start(admin: Client) -> None:
     with structlog.testing.capture_logs() as logs:
-        CvService(admin, load(EMBEDDED), CvSettings(cv_classes="person,persn,Car,xyzzy"))
+        CvService(admin, Models(load(EMBEDDED)), CvSettings(cv_classes="person,persn,Car,xyzzy"))
     reports = [(log["label"], log["remedy"]) for log in logs if log["log_level"] == "warning"]
     assert reports == [
         ("Car", "did you mean 'car'?"),

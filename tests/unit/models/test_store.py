@@ -67,6 +67,25 @@ def test_the_active_model_is_chosen_unless_the_environment_names_another(tmp_pat
     assert store.chosen(tmp_path, {}) == Chosen({})
 
 
+def test_models_of_cameras_are_found_by_their_names(tmp_path: Path, file: Path) -> None:
+    folder = store.folder(tmp_path)
+    measured.save(folder, stored("yard", str(file)))
+    assert store.chosen(tmp_path, {"CV_MODELS": "plates=/p.onnx"}) == Chosen({})
+    chosen = store.chosen(tmp_path, {"CV_MODELS": "plates=/p.onnx, yard", "CV_MODEL": "hf:x"})
+    assert chosen.settings == {"CV_MODELS": f"plates=/p.onnx, yard={file}"} and not chosen.warning
+    with pytest.raises(
+        SettingError, match="CV_MODELS: no model is called gate: there are yard; or give <name>=<model>"
+    ):
+        store.chosen(tmp_path, {"CV_MODELS": "yard,gate"})
+    with pytest.raises(SettingError, match="twice"):
+        store.chosen(tmp_path, {"CV_MODELS": "yard,yard"})
+    measured.use(folder, "yard")
+    file.write_text("other")
+    chosen = store.chosen(tmp_path, {"CV_MODELS": "yard"})
+    assert chosen.settings["CV_MODELS"] == f"yard={file}" and chosen.settings["CV_MODEL"] == str(file)
+    assert "has changed since it was measured as yard" in chosen.warning
+
+
 @pytest.mark.parametrize("suffix", [".xml", ".bin"])
 def test_a_changed_file_is_a_warning_with_the_remedy(tmp_path: Path, file: Path, suffix: str) -> None:
     measured.save(store.folder(tmp_path), stored("yard", str(file)))

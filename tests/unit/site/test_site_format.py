@@ -65,6 +65,7 @@ def test_the_schema_takes_what_is_read() -> None:
         ("cameras: {a: {url: 'rtsp://h', recording: 7}}", "cameras.a.recording: an object is expected"),
         ("cameras: {a: {url: 'rtsp://h', rules: {rules: [{kind: enter, id: x, zone: y}]}}}", "there is no zone 'y'"),
         ("defaults: {tiles: 9x9}\ncameras: {a: {url: 'rtsp://h'}}", "cameras.a: tiles is '9x9'"),
+        ("cameras: {a: {url: 'rtsp://h', model: /models/m.onnx}}", "cameras.a.model"),
         ("groups: {g: {cameras: []}}", "groups.g.cameras"),
         ("cameras: {a: {url: 'rtsp://h/1', detect: 'rtsp://i/2'}}", "cameras.a.detect: is at rtsp://i:554"),
         ("cameras: {a: {url: 'rtsp://h/1', detect: 'rtsp://u:p@h/2'}}", "cameras.a.detect: it has a password"),

@@ -38,6 +38,7 @@ ENTRIES = st.tuples(
         fps=st.sampled_from([None, 2.0, 12.5]),
         classes=st.sampled_from([None, ["person"], ["person", "car"]]),
         tiles=st.sampled_from([None, "2x1"]),
+        model=st.sampled_from([None, "plates"]),
     ),
     st.sampled_from([None, "me:p%40ss", "me:", "rtsp://10.0.0.7/a?user=me&password=hunter2"]),
 )

@@ -206,7 +206,7 @@ def test_the_device_is_opened_before_the_model(module: str, monkeypatch: pytest.
     monkeypatch.setattr(accelerator, "device_of", refuse)
     monkeypatch.setattr(service, "load", lambda *_, **__: pytest.fail("the model is loaded first"))
     if module == "services.cv.__main__":
-        loader, configured = service._detector, load(service.CvSettings, {"DECODE_DEVICE": "cuda"})
+        loader, configured = service._models, load(service.CvSettings, {"DECODE_DEVICE": "cuda"})
     else:
         loader, configured = service._worker_embedder, load(service.EmbedSettings, {"DECODE_DEVICE": "cuda"})
     with pytest.raises(SettingError, match="no device"):

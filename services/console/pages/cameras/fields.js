@@ -41,6 +41,7 @@ export class Fields {
           this.#text("min_score", texts.minScore, has.min_score, "", { type: "number", min: 0, max: 1, step: "any" }),
           this.#text("classes", texts.classes, has.classes?.join(", ")),
           this.#text("tiles", texts.tiles, has.tiles),
+          this.#text("model", texts.model, has.model),
           this.#text("caption_every_s", texts.captionEvery, has.caption_every_s, "", { type: "number", min: 0, step: "any" })),
         this.#area("caption_prompt", texts.captionPrompt, has.caption_prompt),
         this.#box("always", texts.always, has.always ?? false), this.#box("priority", texts.priority, has.priority === "high"),

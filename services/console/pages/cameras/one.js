@@ -74,6 +74,7 @@ class OneCamera {
       [texts.analysed, settings && (settings.fps ? strings.fps(number(settings.fps)) : strings.byService)],
       [texts.url, settings?.url],
       [texts.detect, settings?.detect],
+      [texts.model, settings?.model],
       [texts.credentials, one.has_credentials === null ? null : one.has_credentials ? strings.has : strings.hasNone],
       [texts.rules, one.has_rules ? strings.hasRules : strings.hasNoRules],
     ];
