@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from functools import cache
 from typing import Any
 
 import structlog
@@ -169,7 +170,9 @@ def _inert_values(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     return {k: inert(v) if isinstance(v, str) else v for k, v in event.items()}
 
 
+@cache
 def tracer() -> trace.Tracer:
+    """Return the process's tracer. OpenTelemetry makes a new one at each request, which costs as much as a span."""
     return trace.get_tracer("tidegate")
 
 
