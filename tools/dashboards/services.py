@@ -135,6 +135,11 @@ def _quality(service: str) -> Row:
         (rate("tidegate_static_scene_vectors_total"), "repeated"),
         says="Nothing has changed: the vectors of an earlier segment were published again, without inference.",
     )
+    fallback = graph(
+        "By the default model, segments a second",
+        (rate("tidegate_unknown_model_segments_total"), "CV_MODELS lacks the camera's model"),
+        says="Of cameras that select a model by name: the log of cv names them.",
+    )
     second = graph(
         "Recordings, segments a second",
         (rate("tidegate_reanalysis_segments_total", "result", of), "{{result}}"),
@@ -149,7 +154,7 @@ def _quality(service: str) -> Row:
                 (rate("tidegate_backfill_jobs_total", "result", of), "{{result}}"),
                 says="Less of them was looked at first. expired: replicas had no time while the video was kept.",
             ),
-            *([quiet, second] if service == "cv" else [repeated]),
+            *([quiet, fallback, second] if service == "cv" else [repeated]),
         ),
     )
 
