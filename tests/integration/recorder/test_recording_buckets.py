@@ -158,19 +158,21 @@ async def test_a_failed_upload_leaves_nothing(bucket: Bucket, url: str, page: S3
     assert await page.unfinished(url.split("/")[2]) == []
 
 
-async def test_an_upload_that_fails_at_its_end_is_invisible(url: str, page: S3Page, small_parts: bytes) -> None:
+async def test_an_upload_that_fails_at_its_end_is_invisible(
+    url: str, bucket: Bucket, page: S3Page, small_parts: bytes
+) -> None:
     """The bucket's own lifecycle rule removes its parts, because no process is left to abort the upload."""
-    bucket = Bucket(url, ask_s=0.3)
+    impatient = Bucket(url, ask_s=0.3)
     page.faults = [passed] * 5
     page.always = refused(503, "SlowDown")
     with pytest.raises(StoreUnavailable):
-        await bucket.put(KEY, [small_parts])
+        await impatient.put(KEY, [small_parts])
+    await impatient.close()
     page.always = None
     assert await bucket.list_objects("cam") == []
     assert len(await page.unfinished(url.split("/")[2])) == 1
     await bucket.put(KEY, [small_parts])
     assert await bucket.read(KEY) == small_parts
-    await bucket.close()
 
 
 @pytest.mark.parametrize(
