@@ -65,7 +65,7 @@ class Shutdown:
         if not offered or presence.count() == 1:
             return
         self._log.info("handing cameras over", cameras=len(offered))
-        await presence.withdraw()
+        await self._leases.withdraw()
         until = time.monotonic() + self._no_taker_s
         while offered and presence.count() > 1 and time.monotonic() < min(self._deadline, until):
             free = await self._handover.offer(offered)

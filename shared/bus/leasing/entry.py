@@ -14,6 +14,9 @@ A handover from one process to another, and back:
 A process that is present may state facts about itself:
 
     gpu-1/most-2/total-3/5
+    host-17-ab12/session/5                       # as long as it renews this entry, its leases last
+    host-17-ab12/session/withdrawn/5             # it gives up all that it has, and wants no more
+    /ended/5                                     # another process ended that session, and may take those things
 
 A thing may have several parts, such as the two streams of a camera, on which work begins at different times:
 
@@ -26,6 +29,9 @@ import re
 from typing import NamedTuple
 
 from shared.runtime.settings import MOST_LEASE_S
+
+# Facts of a process.
+SESSION, WITHDRAWN, ENDED = "session", "withdrawn", "ended"
 
 _OFFERED, _AFTER, _SINCE, _ALSO, _AGAIN = "offered", "after-", "since-", "also-", "again"
 _OUR_STATES = (_OFFERED, _AFTER, _SINCE, _ALSO, _AGAIN)

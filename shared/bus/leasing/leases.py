@@ -10,6 +10,11 @@ Key `<kind>.<thing>` names the thing's holder; `entry` has the format, and `stat
 creates and updates by revision, so a thing has one holder. A holder that could not renew knows by its own clock
 that its lease is over, and publishes nothing until it has regained it. Entries outlive an outage: holders continue
 where they were, with all that they have buffered.
+
+A process renews its session, one key, however many things it has. The leases last as long. Another process that finds
+the session silent ends it, by revision, before it takes any of those things: so the holder learns of that from its next
+renewal, and then writes each of its entries again. Those that others may take are renewed one by one, as all are while
+a process of a version without sessions is present.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from nats.js.kv import KeyValue
 from prometheus_client import Gauge
 
 from shared.bus.client import Connection
-from shared.bus.leasing.entry import Entry, decode
+from shared.bus.leasing.entry import SESSION, WITHDRAWN, Entry, decode
 from shared.bus.leasing.presence import RENEW, Presence
 from shared.bus.leasing.state import OWNED, Lease, LeaseEvent, LeaseState, Loss
 from shared.bus.mirror import Mirror, bind, mirror
@@ -56,7 +61,9 @@ class Kind(NamedTuple):
 
 
 class Newest(NamedTuple):
-    """The newest known entry of a thing; an empty one if it has none. is_silent: not written within its lease."""
+    """The newest known entry of a thing; an empty one if it has none. is_silent: neither it nor its holder's session
+    was written within its lease.
+    """
 
     entry: Entry
     revision: int
@@ -70,7 +77,8 @@ class Leases:
         self, client: Connection, kv: KeyValue, mirror: Mirror, process: str, kind: Kind, lease_s: float
     ) -> None:
         self.process = process
-        self.presence = Presence(kv, mirror, kind.process, process, lease_s)
+        self._facts: tuple[str, ...] = (SESSION,)
+        self.presence = Presence(kv, mirror, kind.process, process, lease_s, lambda: self._facts)
         self._client = client
         self._kv = kv
         self._mirror = mirror
@@ -78,6 +86,7 @@ class Leases:
         self._lease_s = lease_s
         self.table: dict[str, Lease] = {}
         self._free = Lease(process, lease_s)
+        self._claiming: set[str] = set()
         self._log = logger("leases")
         # A scrape comes from another thread.
         kind.owned.set_function(lambda: sum(lease.state in OWNED for lease in list(self.table.values())))
@@ -96,9 +105,12 @@ class Leases:
 
     def is_free(self, thing: str) -> bool:
         """Whether it seems to have no holder, as far as we may judge; `claim` decides."""
-        if self.table.get(thing, self._free).state not in (LeaseState.FREE, LeaseState.LEAVING):
-            return False
+        state = self.table.get(thing, self._free).state
         entry, _, is_silent = self.newest(thing)
+        # One that has begun to work on it takes it from us, even if it has offered it since.
+        may_return = state is LeaseState.LEAVING and entry.since is None
+        if state is not LeaseState.FREE and not may_return:
+            return False
         # A thing that its holder has given up is free, even if we are cut off. So is, to us, one that we took without
         # an answer.
         if self._mirror.is_deleted(self._kind.key(thing)) or entry.process == self.process:
@@ -110,7 +122,8 @@ class Leases:
         """Return the newest entry of a thing, which may be another process's."""
         key = self._kind.key(thing)
         entry = decode(self._mirror.values.get(key, b""))
-        return Newest(entry, self._mirror.revision(key) or 0, not self.presence.is_alive(key))
+        is_alive = self.presence.is_alive(key) or self.presence.has_session(entry.process)
+        return Newest(entry, self._mirror.revision(key) or 0, not is_alive)
 
     def is_superseded(self, thing: str, lease: Lease) -> bool:
         """Whether another process has written over our entry, and may have deleted its own since."""
@@ -134,21 +147,72 @@ class Leases:
             now, reconnects = time.monotonic(), self._client.stats["reconnects"]
             if self._client.is_connected and (now >= next_at or reconnects != connection):
                 next_at, connection = now + until_tick(RENEW * self._lease_s, time.time(), closest=0.1), reconnects
-                await asyncio.gather(self.presence.appear(), *(self.renew(c) for c in self.owned))
+                await self.keep()
             if self._client.is_connected:
                 await self._client.until_lost(next_at - time.monotonic())
             else:
                 await asyncio.sleep(_POLL_S)
 
+    async def keep(self) -> None:
+        """Renew the session, and the leases that do not last with it."""
+        before = self._lasting()
+        others = [self.renew(thing) for thing in self.owned - before.keys()]
+        sent, *_ = await asyncio.gather(self.presence.appear(), *others, *map(self._disown, self._unknown()))
+        if sent is None:
+            return
+        lasting = self._lasting()
+        for lease in lasting.values():
+            lease.extend(sent)
+        # Of a session that has ended.
+        await asyncio.gather(*(self.renew(thing) for thing in before.keys() - lasting.keys()))
+
+    def _lasting(self) -> dict[str, Lease]:
+        """Return the leases that last with the session."""
+        if not self.presence.all_have_sessions():
+            return {}
+        session, now, newest = self.presence.session, time.monotonic(), self._mirror.last_known
+        held = self.having(LeaseState.HELD).items()
+        return {
+            t: lease
+            for t, lease in held
+            if lease.lasts_with(session, now) and newest(self._kind.key(t)) <= lease.revision
+        }
+
+    def _unknown(self) -> list[str]:
+        """Return the things that only the bucket says are ours: of a write without an answer. Nobody would take them as
+        long as our session lasts.
+        """
+        ours, prefix = f"{self.process}/".encode(), self._kind.key("")
+        things = (
+            key.removeprefix(prefix)
+            for key, value in self._mirror.values.items()
+            if value.startswith(ours) and key.startswith(prefix) and not decode(value).offered
+        )
+        return [thing for thing in things if thing not in self.table and thing not in self._claiming]
+
+    async def _disown(self, thing: str) -> None:
+        key = self._kind.key(thing)
+        with contextlib.suppress(TimeoutError, nats.errors.Error):  # the next renewal tries again
+            await self._kv.delete(key, last=self._mirror.revision(key))
+
     async def claim(self, thing: str) -> bool:
         """Take it if it is free; return whether we have it."""
+        self._claiming.add(thing)
+        try:
+            return await self._claim(thing)
+        finally:
+            self._claiming.discard(thing)
+
+    async def _claim(self, thing: str) -> bool:
         # Another may have taken it meanwhile: our revision would be of that.
         if not self.is_free(thing):
             return False
         silent, lease = self.newest(thing), self.table.get(thing, self._free)
         claim, key = lease.claimed(silent.entry), self._kind.key(thing)
-        entry, sent, revision = claim.entry(), time.monotonic(), 0
+        entry, sent, session, revision = claim.entry(), time.monotonic(), self.presence.session, 0
         try:
+            if not silent.entry.offered and not await self.presence.end_session(silent.entry.process, silent.revision):
+                return False
             if silent.revision:
                 # It fails if the holder has renewed it, or the server has forgotten it.
                 with contextlib.suppress(nats.js.errors.KeyWrongLastSequenceError):
@@ -156,7 +220,7 @@ class Leases:
             revision = revision or await self._kv.create(key, entry.encode())
         except (TimeoutError, nats.errors.Error):  # taken, or unknown: the next check decides
             return False
-        claim.record_write(entry, revision, sent, time.monotonic())
+        claim.record_write(entry, revision, sent, time.monotonic(), session)
         self.table[thing] = claim
         return True
 
@@ -184,9 +248,18 @@ class Leases:
         else:
             await self.presence.delete(self._kind.key(thing), lease.revision)
 
+    async def withdraw(self) -> None:
+        """No longer count as a process: others may take all that we offer."""
+        if self.presence.all_have_sessions():
+            self._facts = (SESSION, WITHDRAWN)
+            await self.presence.appear()
+        else:
+            await self.presence.withdraw()
+
     async def leave(self) -> None:
-        """Release all, and no longer count as a process."""
-        await asyncio.gather(*(self.release(c) for c in self.owned), self.presence.withdraw())
+        """Release all, and be absent."""
+        await asyncio.gather(*(self.release(c) for c in self.owned))
+        await self.presence.withdraw()
 
     def lose(self, thing: str, entry: Entry) -> None:
         """Lose a thing of ours to the holder that `entry` names."""
@@ -202,13 +275,14 @@ class Leases:
         """Write our entry over our last one, or create it. Raises what KV does."""
         if lease.state not in OWNED:
             return
-        key, entry, sent = self._kind.key(thing), lease.entry(), time.monotonic()
+        key, entry, sent, session = self._kind.key(thing), lease.entry(), time.monotonic(), self.presence.session
+        lease.stored_at = None
         if create:
             revision = await self._kv.create(key, entry.encode())
         else:
             revision = await self._kv.update(key, entry.encode(), last=lease.revision)
         # If it was released meanwhile, our renewal outlives us for a lease, unless the deletion came after it.
-        lease.record_write(entry, revision, sent, time.monotonic())
+        lease.record_write(entry, revision, sent, time.monotonic(), session)
 
     async def _regain(self, thing: str, lease: Lease) -> None:
         """Handle an entry that is not our last write: our own timed-out try, another's, or forgotten."""

@@ -29,11 +29,14 @@ from enum import Enum
 from typing import NamedTuple
 
 from shared.bus.leasing.entry import Entry
+from shared.contract.topology import LEASES_MAX_AGE_S
 
 # In leases: between our last read of the clock and the server's receipt of our publish.
 _MARGIN = 0.05
 # In leases: how long we work on a thing that another process has taken but not begun.
 _LEAVING = 2.0
+# The bucket forgets an entry that is older than LEASES_MAX_AGE_S, four times as much.
+_REWRITE_S = LEASES_MAX_AGE_S / 4
 # The time in which the previous holder stores what precedes our start, once it knows that.
 _STORES_S = 1.0
 # The new holder may start a little earlier, as cameras repeat their last video to a new connection.
@@ -76,6 +79,8 @@ class Loss(NamedTuple):
 @dataclass
 class Lease:
     """revision: of our entry. until: its end in monotonic seconds, from before the request, so never too late.
+    stored_at: when the bucket got the entry that we would write now, in monotonic seconds; None if that is unknown.
+    session: in which of our sessions it got it.
     doubts: how often an older entry than ours has named another holder since.
 
     after, since, also, again: as in `Entry`. settled_at: when the previous holder has stored what precedes our start,
@@ -88,6 +93,8 @@ class Lease:
     state: LeaseState = LeaseState.FREE
     revision: int = 0
     until: float = 0.0
+    stored_at: float | None = None
+    session: int = 0
     doubts: int = 0
     after: str = ""
     since: int | None = None
@@ -101,6 +108,7 @@ class Lease:
     def apply(self, event: LeaseEvent) -> None:
         """Change the state. Raises KeyError if the table has no such transition."""
         self.state = TRANSITIONS[self.state, event]
+        self.stored_at = None
 
     def claimed(self, entry: Entry) -> Lease:
         """Return the lease to write over `entry`, the thing's newest one."""
@@ -144,14 +152,30 @@ class Lease:
             self.since, self.also = int(at * 1000), tuple(int(other * 1000) for other in also)
             self.apply(LeaseEvent.START)
 
-    def record_write(self, entry: Entry, revision: int, sent: float, now: float) -> None:
-        """Record that `entry`, sent then, is stored. The previous holder learns from it when we started."""
+    def record_write(self, entry: Entry, revision: int, sent: float, now: float, session: int) -> None:
+        """Record that `entry`, sent then and in that session, is stored. The previous holder learns from it when we
+        started.
+        """
         if self.state not in OWNED:
             return
-        self.revision, self.until, self.doubts = revision, sent + (1 - _MARGIN) * self.lease_s, 0
+        self.revision, self.doubts = revision, 0
+        self.extend(sent)
         if self.state is LeaseState.STARTED and entry.since is not None:
             self.settled_at = now + _STORES_S
             self.apply(LeaseEvent.ANNOUNCE)
+        self.session, self.stored_at = session, sent if entry == self.entry() else None
+
+    def extend(self, sent: float) -> None:
+        """Extend it from then on, in monotonic seconds, when we sent what renews it."""
+        self.until = max(self.until, sent + (1 - _MARGIN) * self.lease_s)
+
+    def lasts_with(self, session: int, now: float) -> bool:
+        """Whether it lasts as long as our session, 0 for none: others end that before they take it.
+
+        What others may take, or what the bucket may have forgotten, is renewed by itself.
+        """
+        is_stored = self.stored_at is not None and now < self.stored_at + _REWRITE_S
+        return self.state is LeaseState.HELD and is_stored and 0 < session == self.session
 
     def lose(self, entry: Entry, now: float, unix: float) -> None:
         """Lose the thing to the holder that `entry` names. unix: `now` in Unix seconds."""

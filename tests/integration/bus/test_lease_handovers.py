@@ -194,7 +194,8 @@ async def test_nothing_is_owned_before_the_begin(process: Start) -> None:
     await other.freeze()
     await until(lambda: b"after" in third.mirror.values.get("camera.lobby", b""))
     # Simulate silence for a lease.
-    third.mirror.seen["camera.lobby"] -= 2 * LONG_S
+    for key in ("camera.lobby", "process.other"):
+        third.mirror.seen[key] -= 2 * LONG_S
     third.leases.presence._judges_from = 0.0
     await has_taken(third)
     other.live()

@@ -199,7 +199,7 @@ async def test_the_entries_of_a_handover_have_fixed_bytes(admin: Client, process
 
     holder, other = await two(process)
     await stored(b"holder/2")
-    assert (await kv.get("process.holder")).value == b"holder/2"
+    assert (await kv.get("process.holder")).value == b"holder/session/2"
     await holder.handover.offer(["lobby"])
     await stored(b"holder/offered/2")
     await has_taken(other)

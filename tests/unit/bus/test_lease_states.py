@@ -1,7 +1,7 @@
 """The states of a lease: the table, and random runs of processes that share a thing, with a bucket and a clock of ours.
 
-The clock and the bucket behave: a change reaches each process that runs within STEP_S. Requests and answers may be
-lost, and processes may be frozen.
+The clock and the bucket behave: a change reaches each process that runs and is not deaf within STEP_S. Requests and
+answers may be lost, and processes may be frozen, or of a version without sessions.
 """
 
 from __future__ import annotations
@@ -159,17 +159,29 @@ class Store:
         return entry
 
 
-class Process:
-    """An ingest's acts on a camera's lease. habits: what it does whenever it can."""
+class Older(Leases):
+    """Leases of a version without sessions."""
 
-    def __init__(self, name: str, bucket: Bucket, habits: Iterable[Act]) -> None:
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._facts = ()
+        self.presence.has_session = lambda process: False  # type: ignore[method-assign]
+        self.presence.end_session = mock.AsyncMock(return_value=True)  # type: ignore[method-assign]
+
+
+class Process:
+    """An ingest's acts on a camera's lease. habits: what it does whenever it can. is_older: it has no session, and ends
+    none.
+    """
+
+    def __init__(self, name: str, bucket: Bucket, habits: Iterable[Act], *, is_older: bool = False) -> None:
         self.habits = set(habits)
         self.copy, self.store, self._bucket = Copy(bucket), Store(bucket), bucket
         owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
         parts: Any = (None, self.store, self.copy, name, Kind("camera", "process", owned), LEASE_S)
-        self.leases = Leases(*parts)
+        self.leases = Older(*parts) if is_older else Leases(*parts)
         self.handover = Handover(self.leases)
-        self.is_frozen = False
+        self.is_frozen = self.is_deaf = False
         self.has_published = False
         self._claimed_at = self._renewed_at = 0.0
 
@@ -185,8 +197,7 @@ class Process:
             assert loss == Loss(was_ours=False) or loss.until is None or loss.until <= self._bucket.time()
         if self._bucket.now >= self._renewed_at + RENEW * LEASE_S:
             self._renewed_at = self._bucket.now
-            await self.leases.presence.appear()
-            await self.leases.renew("lobby")
+            await self.leases.keep()
         for habit in ACTS:
             if habit in self.habits:
                 await habit(self)
@@ -196,7 +207,9 @@ class Process:
             self._claimed_at, self.has_published = self._bucket.now, False
 
     async def offer(self) -> None:
-        await self.handover.offer(["lobby"])
+        # In use it learns from its next renewal that another has taken it: that one may have begun before.
+        if not self.is_deaf:
+            await self.handover.offer(["lobby"])
 
     async def keep(self) -> None:
         await self.handover.offer([])
@@ -215,19 +228,23 @@ class Process:
         await self.leases.renew("lobby")
 
     async def release(self) -> None:
-        await self.leases.release("lobby")
+        # In use it stores its video first: the previous holder has heard of it by then.
+        lease = self.leases.table.get("lobby")
+        if lease and (lease.state is LeaseState.TAKEN or lease.is_settled(self._bucket.now)):
+            await self.leases.release("lobby")
 
     async def hear(self) -> None:
-        if not self.store.is_cut:
+        if not self.store.is_cut and not self.is_deaf:
             self.copy.hear()
 
 
 class World:
-    """Processes, of which at most one may publish."""
+    """Processes, of which at most one may publish. older: the number of those of a version without sessions."""
 
-    def __init__(self, habits: list[set[Act]]) -> None:
+    def __init__(self, habits: list[set[Act]], older: int) -> None:
         self.bucket = Bucket()
-        self.processes = [Process(f"p{n}", self.bucket, has) for n, has in enumerate(habits)]
+        self.older = older
+        self.processes = [Process(f"p{n}", self.bucket, has, is_older=n < older) for n, has in enumerate(habits)]
 
     def check(self) -> None:
         publishing = [p for p in self.processes if p.publishes]
@@ -259,10 +276,18 @@ class World:
     async def cut(self, n: int) -> None:
         """Cut it off, or end that. A holder whose offer may be taken is left: in use it can't publish then."""
         process = self.processes[n % len(self.processes)]
+        process.store.is_cut = not process.store.is_cut and self._is_sole_or_none(process)
+
+    async def deafen(self, n: int) -> None:
+        """Let no change reach it, or end that. It has to hear of the older ones."""
+        process = self.processes[n % len(self.processes)]
+        process.is_deaf = not process.is_deaf and not self.older and self._is_sole_or_none(process)
+
+    def _is_sole_or_none(self, process: Process) -> bool:
         last = self.bucket.last(KEY)
         entry = decode((last and last.value) or b"")
         is_sole = entry.process == process.leases.process and not entry.offered
-        process.store.is_cut = not process.store.is_cut and (is_sole or "lobby" not in process.leases.owned)
+        return is_sole or "lobby" not in process.leases.owned
 
     async def freeze(self, n: int) -> None:
         process = self.processes[n % len(self.processes)]
@@ -287,7 +312,7 @@ HABITS = st.sampled_from(
 MEMBERS = st.integers(0, 2)
 STEPS = st.one_of(
     st.tuples(st.just(World.pass_steps), st.integers(1, 12)),
-    st.tuples(st.sampled_from([World.freeze, World.cut]), MEMBERS),
+    st.tuples(st.sampled_from([World.freeze, World.cut, World.deafen]), MEMBERS),
     st.tuples(st.just(World.change), MEMBERS, HABITS),
     st.tuples(st.just(World.lose), MEMBERS, st.sampled_from(["request", "answer"])),
     st.tuples(st.just(World.act), MEMBERS, st.sampled_from([*ACTS, Process.renew, Process.release, Process.hear])),
@@ -295,14 +320,42 @@ STEPS = st.one_of(
 
 
 @settings(max_examples=examples(400))
-@given(st.lists(HABITS, min_size=2, max_size=3), st.lists(STEPS, min_size=20, max_size=60))
+@given(st.lists(HABITS, min_size=2, max_size=3), st.lists(STEPS, min_size=20, max_size=60), st.integers(0, 2))
 # It claims and releases the lease before the former holder learns of either.
 @example(
     [{Process.claim, Process.start, Process.offer}, {Process.claim, Process.start}],
     [(World.act, 1, Process.release), (World.pass_steps, 1)],
+    0,
 )
-def test_no_two_processes_hold_one_lease(habits: list[set[Act]], steps: list[tuple[Any, ...]]) -> None:
-    world = World(habits)
+# It thaws while the next holder, which has begun, offers it.
+@example(
+    [{Process.claim, Process.start}, {Process.claim, Process.start}],
+    [
+        (World.freeze, 1),
+        (World.change, 0, {Process.claim, Process.start, Process.offer}),
+        (World.change, 1, {Process.claim, Process.start, Process.offer}),
+        (World.pass_steps, 1),
+        (World.freeze, 0),
+        (World.freeze, 1),
+        (World.pass_steps, 3),
+        (World.freeze, 0),
+    ],
+    0,
+)
+# It thaws without having heard that its session has ended.
+@example(
+    [{Process.claim, Process.start}, {Process.claim, Process.start}],
+    [(World.freeze, 0), (World.deafen, 0), (World.pass_steps, 16), (World.freeze, 0), (World.pass_steps, 4)],
+    0,
+)
+# An older one thaws, and finds an entry that nobody has renewed meanwhile.
+@example(
+    [{Process.claim, Process.start}, {Process.claim, Process.start}],
+    [(World.freeze, 0), (World.pass_steps, 40), (World.freeze, 0), (World.pass_steps, 20)],
+    1,
+)
+def test_no_two_processes_hold_one_lease(habits: list[set[Act]], steps: list[tuple[Any, ...]], older: int) -> None:
+    world = World(habits, older)
 
     async def run() -> None:
         await world.pass_steps(1)

@@ -1,0 +1,108 @@
+"""Sessions: a process renews one key for all that it has, and another ends its session before it takes any of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from nats.aio.client import Client
+from nats.js.kv import KeyValue
+
+from shared.bus.mirror import bind
+from shared.contract import names
+from tests.support.waiting import until
+from tests.support.worlds.lease_processes import LEASE_S, Start, has_taken, process, two
+
+__all__ = ["process"]
+
+
+@pytest.fixture
+async def kv(admin: Client) -> KeyValue:
+    return await bind(admin.jetstream(), names.LEASES)
+
+
+async def test_a_lease_lasts_without_writes_of_its_own(process: Start) -> None:
+    holder, other = await two(process)
+    before = holder.mirror.revision("camera.lobby")
+    await asyncio.sleep(2 * LEASE_S)  # clock: an unrenewed lease would be over
+    assert holder.leases.holds("lobby") and not other.leases.is_free("lobby")
+    assert holder.mirror.revision("camera.lobby") == before
+
+
+async def test_a_holder_that_hears_no_change_learns_of_its_loss(process: Start) -> None:
+    """It renews a session that another has ended."""
+    holder, other = await two(process)
+    await holder.freeze()
+    holder.following.cancel()
+    await has_taken(other)
+    holder.live()
+    await until(lambda: "lobby" in holder.lost)
+    assert not holder.leases.holds("lobby") and other.leases.holds("lobby")
+
+
+async def test_what_nobody_has_taken_continues_in_a_new_session(kv: KeyValue, process: Start) -> None:
+    holder, other = await two(process)
+    before = holder.mirror.revision("camera.lobby") or 0
+    await kv.put("process.holder", b"/ended/2")
+    await until(lambda: (other.mirror.revision("camera.lobby") or 0) > before)
+    assert holder.leases.holds("lobby") and not holder.lost
+
+
+async def test_no_session_is_ended_that_was_renewed_unheard(process: Start) -> None:
+    """Changes may be dropped: a process that hears none thinks that all others are silent."""
+    holder, other = await two(process)
+    other.following.cancel()
+    await until(lambda: other.leases.is_free("lobby"))
+    assert not await other.leases.claim("lobby")
+    assert holder.leases.holds("lobby") and "lobby" not in other.leases.owned
+
+
+async def test_each_lease_is_renewed_while_a_process_of_an_older_version_is_there(kv: KeyValue, process: Start) -> None:
+    """It takes what is not renewed, and knows no sessions."""
+    holder, _ = await two(process)
+    before = holder.mirror.revision("camera.lobby") or 0
+    await kv.put("process.older", b"older/60")
+    await until(lambda: (holder.mirror.revision("camera.lobby") or 0) > before)
+    before = holder.mirror.revision("camera.lobby") or 0
+    await until(lambda: (holder.mirror.revision("camera.lobby") or 0) > before)
+    await kv.delete("process.older")
+    await until(lambda: "process.older" not in holder.mirror.values)
+    assert holder.leases.holds("lobby")
+
+
+async def test_an_older_holder_is_replaced_without_an_end_of_its_session(kv: KeyValue, process: Start) -> None:
+    other = await process("other")
+    await kv.put("process.older", b"older/60")
+    await kv.put("camera.lobby", b"older/2")
+    await until(lambda: "camera.lobby" in other.mirror.values)
+    await has_taken(other)
+    assert (await kv.get("process.older")).value == b"older/60"
+
+
+async def test_an_entry_that_its_process_does_not_know_is_removed(kv: KeyValue, process: Start) -> None:
+    """Of a claim or a release without an answer: as long as the session lasts, nobody else would take it."""
+    holder, other = await two(process)
+    await kv.put("camera.yard", b"holder/2")
+    await until(lambda: "camera.yard" in other.mirror.values)
+    await until(lambda: other.leases.is_free("yard"))
+    assert await other.leases.claim("yard")
+    assert holder.leases.holds("lobby")
+
+
+async def test_an_entry_that_somebody_writes_over_ends_the_lease(kv: KeyValue, process: Start) -> None:
+    holder, _ = await two(process)
+    await kv.put("camera.lobby", b"other/2")
+    await until(lambda: "lobby" in holder.lost)
+    assert not holder.leases.holds("lobby")
+
+
+async def test_a_process_that_withdraws_keeps_its_leases(process: Start) -> None:
+    """It hands cameras over for as long as INGEST_GRACE_S."""
+    holder, other = await two(process)
+    await holder.leases.withdraw()
+    await until(lambda: other.leases.presence.count() == 1)
+    await asyncio.sleep(2 * LEASE_S)  # clock: an unrenewed lease would be over
+    assert holder.leases.holds("lobby") and not other.leases.is_free("lobby")
+    await holder.leases.leave()
+    await until(lambda: other.leases.is_free("lobby"))
+    assert "process.holder" not in other.mirror.values
