@@ -28,6 +28,7 @@ NAMES = (
     "vlm",
     "scaler",
     "rest",
+    "leases",
 )
 
 
