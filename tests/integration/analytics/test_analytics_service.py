@@ -23,6 +23,7 @@ import services.analytics.app as analytics
 from services.analytics.camera.camera import CameraAnalytics
 from services.analytics.camera.statements import Outs
 from shared import bus
+from shared.bus.leasing import entry as lease_entry
 from shared.bus.leasing.partitions import partition_of
 from shared.bus.log import Log
 from shared.client import dlq
@@ -268,9 +269,10 @@ async def test_leases_are_renewed_during_a_slow_segment(
     async with running(server):
         await publish(admin, given)
         await waiting.until(begun.is_set)
-        before = (await bucket.get(partition)).revision or 0
+        session = f"analytics.{lease_entry.decode((await bucket.get(partition)).value or b'').process}"
+        before = (await bucket.get(session)).revision
         async with asyncio.timeout(patience_s()):
-            while (await bucket.get(partition)).revision == before:
+            while (await bucket.get(session)).revision == before:
                 await asyncio.sleep(0.1)
         go_on.set()
         found = await until(admin, lambda f: len(f) >= len(expected))
