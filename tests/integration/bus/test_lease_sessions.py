@@ -168,3 +168,20 @@ async def test_a_holder_without_connection_loses_what_an_older_one_takes(
     await client.close()
     proxy.close()
     assert not seen
+
+
+@pytest.mark.slow
+async def test_an_entry_that_the_bucket_has_lost_is_written_again(admin: Client, process: Start) -> None:
+    """Such as by a purge, which no message announces."""
+    holder, _ = await two(process)
+    await admin.jetstream().purge_stream(f"KV_{names.LEASES}", subject=f"$KV.{names.LEASES}.camera.lobby")
+    await until(lambda: "camera.lobby" not in holder.mirror.values, 40)
+    await asyncio.sleep(2 * LEASE_S)  # clock: each lease was renewed in that time
+    late = await process("late")
+    seen = 0
+    for _ in range(300):
+        if late.leases.is_free("lobby"):
+            await late.leases.claim("lobby")
+        seen += late.leases.holds("lobby") and holder.leases.holds("lobby")
+        await asyncio.sleep(0.01)
+    assert not seen
