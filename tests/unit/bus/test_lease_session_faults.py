@@ -105,7 +105,8 @@ async def test_an_unknown_entry_that_is_deleted_meanwhile_is_not_deleted_again(b
 
     async def meanwhile(key: str, value: bytes, last: int) -> int:
         holder.store._write("camera.lobby", None, None)
-        await asyncio.gather(holder.hear(), other.hear())
+        await holder.hear()
+        await other.hear()
         await other.claim()
         return await update(key, value, last)
 
