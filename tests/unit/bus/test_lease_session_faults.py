@@ -208,3 +208,26 @@ async def test_the_end_of_a_session_in_a_former_bucket_counts_for_nothing(bucket
     for _ in range(40):
         await pass_s(bucket, STEP_S, holder, other)
         assert not (holder.publishes and other.publishes)
+
+
+async def test_what_its_holder_cannot_renew_is_taken_by_another(bucket: Bucket) -> None:
+    """Its session lasts, and its reads fail after a write without an answer: it can't regain the lease."""
+    holder, other = Process("holder", bucket, []), Process("other", bucket, [Process.claim])
+    await pass_s(bucket, 1, holder)
+    await holder.claim()
+    await pass_s(bucket, 2, holder, other)
+    holder.leases.table["lobby"].stored_at = None  # it is renewed by itself
+    update, answers = holder.store.update, iter([False])
+
+    async def unanswered(key: str, value: bytes, last: int) -> int:
+        revision = await update(key, value, last)
+        if key == "camera.lobby" and not next(answers, True):
+            raise TimeoutError
+        return revision
+
+    with (
+        mock.patch.object(holder.store, "update", unanswered),
+        mock.patch.object(holder.store, "get", mock.AsyncMock(side_effect=TimeoutError)),
+    ):
+        await pass_s(bucket, 4 * LEASE_S, holder, other)
+    assert holder.publishes or other.publishes
