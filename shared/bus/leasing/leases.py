@@ -297,7 +297,13 @@ class Leases:
 
     async def _regain(self, thing: str, lease: Lease) -> None:
         """Handle an entry that is not our last write: our own timed-out try, another's, or forgotten."""
+        known = self.newest(thing)
         try:
+            if known.entry.process == self.process and known.revision > lease.revision:
+                # Our own try, also if it can't be read: as long as our session lasts, nobody else would take it.
+                lease.revision = known.revision
+                await self._write(thing, lease)
+                return
             try:
                 found = await self._kv.get(self._kind.key(thing))
             except nats.js.errors.KeyNotFoundError as missing:
