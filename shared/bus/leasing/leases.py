@@ -26,6 +26,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Collection
 from typing import NamedTuple
 
 import nats.errors
@@ -157,25 +158,31 @@ class Leases:
         """Renew the session, and the leases that do not last with it."""
         before = self._lasting()
         others = [self.renew(thing) for thing in self.owned - before.keys()]
-        sent, *_ = await asyncio.gather(self.presence.appear(), *others, *map(self._disown, self._unknown()))
+        disowned = [self._disown(thing, self.newest(thing)) for thing in self._unknown()]
+        await asyncio.gather(self._renew_session(before.keys()), *others, *disowned)
+
+    async def _renew_session(self, before: Collection[str]) -> None:
+        """Renew the session, and extend what lasts with it. before: what lasted with it until now."""
+        sent = await self.presence.appear()
         if sent is None:
             return
         lasting = self._lasting()
         for lease in lasting.values():
             lease.extend(sent)
         # Of a session that has ended.
-        await asyncio.gather(*(self.renew(thing) for thing in before.keys() - lasting.keys()))
+        await asyncio.gather(*(self.renew(thing) for thing in set(before) - lasting.keys()))
 
     def _lasting(self) -> dict[str, Lease]:
         """Return the leases that last with the session."""
-        if not self.presence.all_have_sessions():
+        # Processes of a version without sessions may be there, and not heard yet.
+        if not self.presence.may_judge() or not self.presence.all_have_sessions():
             return {}
         session, now, newest = self.presence.session, time.monotonic(), self._mirror.last_known
         held = self.having(LeaseState.HELD).items()
         return {
             t: lease
             for t, lease in held
-            if lease.lasts_with(session, now) and newest(self._kind.key(t)) <= lease.revision
+            if lease.lasts_with(session, now) and 0 < newest(self._kind.key(t)) <= lease.revision
         }
 
     def _unknown(self) -> list[str]:
@@ -190,10 +197,14 @@ class Leases:
         )
         return [thing for thing in things if thing not in self.table and thing not in self._claiming]
 
-    async def _disown(self, thing: str) -> None:
+    async def _disown(self, thing: str, ours: Newest) -> None:
+        """Give up what only the bucket says is ours. If we never started, the previous holder keeps it."""
         key = self._kind.key(thing)
         with contextlib.suppress(TimeoutError, nats.errors.Error):  # the next renewal tries again
-            await self._kv.delete(key, last=self._mirror.revision(key))
+            if ours.entry.waits:
+                await self._kv.update(key, ours.entry._replace(offered=True).encode(), last=ours.revision)
+            else:
+                await self._kv.delete(key, last=ours.revision)
 
     async def claim(self, thing: str) -> bool:
         """Take it if it is free; return whether we have it."""
@@ -286,7 +297,13 @@ class Leases:
 
     async def _regain(self, thing: str, lease: Lease) -> None:
         """Handle an entry that is not our last write: our own timed-out try, another's, or forgotten."""
+        known = self.newest(thing)
         try:
+            if known.entry.process == self.process and known.revision > lease.revision:
+                # Our own try, also if it can't be read: as long as our session lasts, nobody else would take it.
+                lease.revision = known.revision
+                await self._write(thing, lease)
+                return
             try:
                 found = await self._kv.get(self._kind.key(thing))
             except nats.js.errors.KeyNotFoundError as missing:

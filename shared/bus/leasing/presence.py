@@ -109,6 +109,9 @@ class Presence:
             self._ended = {k: r for k, r in self._ended.items() if r > self._mirror.last_known(k)}
             if entry.process and SESSION not in entry.facts:  # it renews each lease
                 return True
+            # It may have been renewed, or the server may have been away, while another claim had the lock.
+            if self.has_session(process) or not self.may_judge():
+                return False
             if revision < self._ended.get(key, 0) or (SESSION not in entry.facts and revision < newest):
                 return True
             value = Entry("", self._lease_s, facts=(ENDED,)).encode()
@@ -160,6 +163,8 @@ class Presence:
 
     def _end(self) -> None:
         self.session = self._revision = 0
+        # A recreated bucket, which has no entry of ours, has other revisions.
+        self._ended.clear()
 
     def _entry(self, process: str) -> Entry:
         return decode(self._mirror.values.get(self._prefix + process, b""))
@@ -174,8 +179,10 @@ class Presence:
     async def withdraw(self) -> None:
         """Be absent from now on: others may take all that we offer, and all that is not renewed."""
         self._is_withdrawn = True
-        self._end()
-        await self.delete(self._key, None)
+        # A write that is under way may begin a session.
+        async with self._writing:
+            self._end()
+            await self.delete(self._key, None)
 
     async def delete(self, key: str, revision: int | None) -> None:
         """Delete an entry of this process."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.js.kv import KeyValue
+from prometheus_client import CollectorRegistry, Gauge
 
-from shared.bus.mirror import bind
+from shared import bus
+from shared.bus.leasing.leases import Kind, Leases
+from shared.bus.mirror import bind, mirror
 from shared.contract import names
+from shared.runtime.tasks import end
 from tests.support.waiting import until
-from tests.support.worlds.lease_processes import LEASE_S, Start, has_taken, process, two
+from tests.support.worlds.lease_processes import LEASE_S, Process, Start, has_taken, process, two
+from tidegate.local.server import NatsServer
 
 __all__ = ["process"]
 
@@ -106,3 +113,75 @@ async def test_a_process_that_withdraws_keeps_its_leases(process: Start) -> None
     await holder.leases.leave()
     await until(lambda: other.leases.is_free("lobby"))
     assert "process.holder" not in other.mirror.values
+
+
+async def test_a_holder_without_connection_loses_what_an_older_one_takes(
+    server: NatsServer, admin: Client, kv: KeyValue
+) -> None:
+    """It renews its session at the reconnect, before it has read again what it missed."""
+    is_open = True
+    pipes: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not is_open:
+            writer.close()
+            return
+        behind, to = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        pipes.update({writer, to})
+
+        async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65536):
+                    target.write(data)
+            target.close()
+
+        await asyncio.gather(pump(reader, to), pump(behind, writer))
+
+    proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"nats://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    client = await bus.connect(msgspec.structs.replace(server.settings("ingest"), nats_url=url), "ingest")
+    copy = await mirror(client, names.LEASES, asyncio.Event())
+    following = asyncio.create_task(copy.run())
+    await copy.ready.wait()
+    bucket = await bind(client.jetstream(timeout=LEASE_S / 3), names.LEASES)
+    owned = Gauge("owned", "Cameras.", registry=CollectorRegistry())
+    holder = Process(Leases(client, bucket, copy, "holder", Kind("camera", "process", owned), LEASE_S), copy, following)
+    holder.live()
+    await has_taken(holder)
+    await kv.put("process.older", b"older/2")
+    await until(lambda: "process.older" in copy.values)
+    is_open = False
+    for pipe in pipes:
+        pipe.close()
+    await until(lambda: not client.is_connected)
+    await asyncio.sleep(1.2 * LEASE_S)  # clock: the lease is over
+    await kv.put("process.older", b"older/2")
+    last = (await kv.get("camera.lobby")).revision
+    await kv.update("camera.lobby", b"older/2", last=last)
+    is_open = True
+    seen = 0
+    while "lobby" not in holder.lost:
+        seen += holder.leases.holds("lobby")
+        await asyncio.sleep(0.005)
+    await holder.freeze()
+    await end(following)
+    await client.close()
+    proxy.close()
+    assert not seen
+
+
+@pytest.mark.slow
+async def test_an_entry_that_the_bucket_has_lost_is_written_again(admin: Client, process: Start) -> None:
+    """Such as by a purge, which no message announces."""
+    holder, _ = await two(process)
+    await admin.jetstream().purge_stream(f"KV_{names.LEASES}", subject=f"$KV.{names.LEASES}.camera.lobby")
+    await until(lambda: "camera.lobby" not in holder.mirror.values, 40)
+    await asyncio.sleep(2 * LEASE_S)  # clock: each lease was renewed in that time
+    late = await process("late")
+    seen = 0
+    for _ in range(300):
+        if late.leases.is_free("lobby"):
+            await late.leases.claim("lobby")
+        seen += late.leases.holds("lobby") and holder.leases.holds("lobby")
+        await asyncio.sleep(0.01)
+    assert not seen
