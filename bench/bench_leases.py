@@ -97,8 +97,8 @@ async def measure(processes: int, cameras: int, seconds: int) -> tuple[Cost, Cos
 
 
 def main() -> None:
-    given = [int(argument) for argument in sys.argv[1:4]]
-    processes, cameras, seconds = given + [PROCESSES, CAMERAS, SECONDS][len(given) :]
+    numbers = [int(argument) for argument in sys.argv[1:4]]
+    processes, cameras, seconds = numbers + [PROCESSES, CAMERAS, SECONDS][len(numbers) :]
     sessions, each = asyncio.run(measure(processes, cameras, seconds))
     table = Table(f"{processes} processes, {cameras} cameras", "sessions", "each lease", "ratio", box=None)
     for name, text in (("writes", "{:.0f}/s"), ("process", "{:.2%} of a core"), ("server", "{:.1%} of a core")):

@@ -174,8 +174,7 @@ class Leases:
 
     def _lasting(self) -> dict[str, Lease]:
         """Return the leases that last with the session."""
-        # Processes of a version without sessions may be there, and not heard yet.
-        if not self.presence.may_judge() or not self.presence.all_have_sessions():
+        if not self.presence.all_have_sessions():
             return {}
         session, now, newest = self.presence.session, time.monotonic(), self._mirror.last_known
         held = self.having(LeaseState.HELD).items()

@@ -34,7 +34,8 @@ _PROCESS = re.compile("[A-Za-z0-9_-]+")
 
 class Presence:
     """This process among the others. mirror: of the bucket `kv`. facts: what its entry says about it, such as
-    `most-2`; without '/'. session: the number of its session; 0 without one.
+    `most-2`; without '/'. session: the number of its session, in which a lease has to be written to last with it; 0
+    without one.
     """
 
     def __init__(
@@ -158,6 +159,9 @@ class Presence:
                 return
             self._end()
         self._revision = await self._kv.put(self._key, value)
+        self._begin()
+
+    def _begin(self) -> None:
         self._sessions += 1
         self.session = self._sessions
 
@@ -174,6 +178,10 @@ class Presence:
         if self._confirmed is not None and not self._is_heard(now):
             self._log.info("the server was away: what others hold is theirs for a lease", lease_s=self._lease_s)
             self._judges_from = now + self._lease_s
+            # A process of a version without sessions, which we have not heard, may have taken what we held: each lease
+            # is written once by itself.
+            if self.session:
+                self._begin()
         self._confirmed = now
 
     async def withdraw(self) -> None:
