@@ -237,7 +237,7 @@ def test_a_tenant_s_gpus_are_those_of_its_namespace(tmp_path: Path) -> None:
 def test_the_query_adds_up_the_gpus_of_a_service(tmp_path: Path) -> None:
     """Prometheus evaluates it on dcgm-exporter's series of two pods, a neighbour, another tenant and an idle GPU."""
     if not shutil.which("promtool"):
-        pytest.skip("promtool is not installed: apt-get install prometheus")
+        pytest.skip("promtool is not installed: apt-get install promtool")
     (trigger,) = (
         t
         for t in of(overlay(tmp_path, "h100", "keda/utilisation"), "ScaledObject")["tidegate-cv"]["spec"]["triggers"]

@@ -28,7 +28,7 @@ _WORDS = {"and", "or", "unless", "bool"}
 def promtool() -> str:
     """The path of promtool. Skips if it is not installed."""
     if not (found := shutil.which("promtool")):
-        pytest.skip("promtool is not installed: apt-get install prometheus")
+        pytest.skip("promtool is not installed: apt-get install promtool")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Faults of sessions, step by step, with the bucket and the clock of `test_lease_states`."""
+"""Faults of sessions, step by step, with the bucket and the clock of `lease_model`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from unittest import mock
 import pytest
 
 from shared.bus.leasing.state import LeaseState
-from tests.unit.bus.test_lease_states import LEASE_S, STEP_S, Bucket, Process, Store
+from tests.support.worlds.lease_model import LEASE_S, STEP_S, Bucket, Process, Store, clock_of
 
 
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
     bucket = Bucket()
-    with (
-        mock.patch("shared.bus.leasing.leases.time", bucket),
-        mock.patch("shared.bus.leasing.presence.time", bucket),
-        mock.patch("services.ingest.sharing.handover.time", bucket),
-    ):
+    with clock_of(bucket):
         yield bucket
 
 
