@@ -2,7 +2,7 @@
 
 Expiry lowers a consumer's pending count, and so hides overload when it matters most. It leaves a trace: the consumer's
 place in the stream advances by more than its deliveries. The count is a lower bound, as redeliveries count as
-deliveries. It applies only to consumers of all subjects of their stream: a filter's gaps would count as losses.
+deliveries. Where a filter leaves gaps, only messages before the stream's first count, by the share that was pending.
 """
 
 from __future__ import annotations
@@ -60,35 +60,70 @@ class ExpiryCounter:
 
     def __init__(self) -> None:
         self.total = 0
+        # The fraction that an estimate leaves for the next one.
+        self._rest = 0.0
         self._first = -1
+        self._last = 0
         self._created = ""
         self._deliveries = 0
+        self._pending: int | None = None
         # Every sequence number up to here was delivered or counted.
         self._counted_seq = 0
 
-    def count(self, *, first_seq: int, stream_seq: int, consumer_seq: int, created: str = "") -> int:
-        """Return the newly expired messages, given the stream's first sequence and the consumer's `delivered` pair.
+    def count(
+        self,
+        *,
+        first_seq: int,
+        last_seq: int,
+        stream_seq: int,
+        consumer_seq: int,
+        created: str = "",
+        pending: int | None = None,
+    ) -> int:
+        """Return the newly expired messages, given the stream's first and last sequence, and the consumer's `delivered`
+        pair.
 
-        created: the consumer's creation time, which identifies a recreated one.
+        created: the consumer's creation time, which identifies a recreated one. pending: the consumer's, if the stream
+        has messages that it does not get; the result is then an estimate.
 
         Read the stream before the consumer. Otherwise a message that is delivered and deleted between the two reads
         would count as expired. A recreated stream or consumer starts a new count.
         """
         counted_seq = max(stream_seq, first_seq - 1)
+        delivered = consumer_seq - self._deliveries
         new = 0
         is_same = self._first >= 0 and created == self._created
-        if (
-            is_same
-            and first_seq >= self._first
-            and consumer_seq >= self._deliveries
-            and counted_seq >= self._counted_seq
-        ):
-            passed = max(0, stream_seq - self._counted_seq - (consumer_seq - self._deliveries))
-            ahead = max(0, first_seq - 1 - max(stream_seq, self._counted_seq))
-            new = passed + ahead
-        self._first, self._deliveries, self._counted_seq = first_seq, consumer_seq, counted_seq
-        self._created = created
+        if is_same and first_seq >= self._first and delivered >= 0 and counted_seq >= self._counted_seq:
+            if pending is None and self._pending is None:
+                # Messages after the last one that was read may be of another kind.
+                of_others = max(0, stream_seq - last_seq)
+                passed = max(0, stream_seq - self._counted_seq - delivered - of_others)
+                ahead = max(0, first_seq - 1 - max(stream_seq, self._counted_seq))
+                new = passed + ahead
+            elif pending is not None and self._pending is not None:
+                arrived = last_seq - self._last
+                new = self._estimate(
+                    self._pending, first_seq, counted_seq, delivered, self._pending + arrived - pending
+                )
+        self._first, self._last, self._pending = first_seq, last_seq, pending
+        self._deliveries, self._counted_seq, self._created = consumer_seq, counted_seq, created
         self.total += new
+        return new
+
+    def _estimate(self, pending: int, first_seq: int, reached: int, delivered: int, missing: int) -> int:
+        """Return how many of the messages that were pending at the last reading have expired.
+
+        They are taken as evenly spread over the sequences after the consumer's place of then. Newer messages, which
+        arrived and expired since, are not counted. missing: the most that were delivered or expired, if all newer ones
+        are the consumer's.
+        """
+        after = self._last - self._counted_seq
+        share = min(1.0, pending / after) if after > 0 else 0.0
+        expired = share * (min(first_seq - 1, self._last) - self._counted_seq)
+        passed = share * (min(reached, self._last) - self._counted_seq)
+        self._rest += max(0.0, min(expired, passed - delivered, missing - delivered))
+        new = int(self._rest)
+        self._rest -= new
         return new
 
     def pause(self) -> None:

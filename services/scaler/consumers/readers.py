@@ -46,14 +46,19 @@ class StreamReader:
     async def _run(self) -> None:
         while not self._client.is_closed:
             started, pause = time.monotonic(), self._every_s
-            try:
-                self.reply = await infos.stream(self._client, self._stream)
-            except (Missing, Unavailable) as e:
-                if self._client.is_connected:
-                    pause = REFUSED_S
-                log.debug("stream can't be read", error=str(e))
+            if not await self.read() and self._client.is_connected:
+                pause = REFUSED_S
             self.first_answer.set()
             await _until_slot(0, started, pause)
+
+    async def read(self) -> bool:
+        """Replace the reply by a new one. Return whether there was one."""
+        try:
+            self.reply = await infos.stream(self._client, self._stream)
+        except (Missing, Unavailable) as e:
+            log.debug("stream can't be read", error=str(e))
+            return False
+        return True
 
 
 class ConsumerReader:
@@ -83,6 +88,7 @@ class ConsumerReader:
         self._what = f"consumer {self.consumer} of stream {self.stream}"
         self._arrived = ArrivedCounter()
         self._expiry = ExpiryCounter()
+        self._estimates = False
         self._state: ConsumerState | None = None
         self._error: TidegateError | None = None
         self._woken_at = float("-inf")
@@ -130,6 +136,9 @@ class ConsumerReader:
             await _until_slot(self.slot, started, self._every_s)
 
     async def _read(self, now: float) -> None:
+        if self._stream_reader and self._estimates and self._state and self._state.pending:
+            # Whatever expires between the two replies is missing in an estimate.
+            await self._stream_reader.read()
         stream = self._stream_reader.reply if self._stream_reader else None
         try:
             if self._client.is_connected:
@@ -146,19 +155,21 @@ class ConsumerReader:
     def _state_of(self, reply: ConsumerInfo, stream: StreamInfo | None, now: float) -> ConsumerState:
         pending = reply.num_pending
         is_whole = self._is_whole(reply, stream)
+        # A work queue deletes what was acknowledged: the gaps of a filter there are no losses.
+        self._estimates = stream is not None and not is_whole and not stream.is_work_queue
+        if stream is None or (stream.is_work_queue and not is_whole):
+            self._expiry.pause()
+        else:
+            self._count_expired(reply, stream, pending if self._estimates else None)
         if is_whole:
             first = stream.state.first_seq if stream else 0
             reached = max(reply.delivered.stream_seq, first - 1)
         else:
-            reached = reply.delivered.consumer_seq
-        if not is_whole:
-            self._expiry.pause()
-        elif stream:
-            self._count_expired(reply, stream)
-            if stream.is_work_queue:
-                state = stream.state
-                queued = waiting(state.messages, state.last_seq, reply.delivered.stream_seq, reply.num_ack_pending)
-                pending = max(pending, queued)
+            reached = reply.delivered.consumer_seq + self._expiry.total
+        if stream and stream.is_work_queue and is_whole:
+            state = stream.state
+            queued = waiting(state.messages, state.last_seq, reply.delivered.stream_seq, reply.num_ack_pending)
+            pending = max(pending, queued)
         return ConsumerState(
             at=now,
             pending=pending,
@@ -175,12 +186,14 @@ class ConsumerReader:
             return False
         return not reply.filters or (stream is not None and stream.is_whole(reply))
 
-    def _count_expired(self, reply: ConsumerInfo, stream: StreamInfo) -> None:
+    def _count_expired(self, reply: ConsumerInfo, stream: StreamInfo, pending: int | None) -> None:
         expired = self._expiry.count(
             first_seq=stream.state.first_seq,
+            last_seq=stream.state.last_seq,
             stream_seq=reply.delivered.stream_seq,
             consumer_seq=reply.delivered.consumer_seq,
             created=reply.created,
+            pending=pending,
         )
         metrics.EXPIRED.labels(self.service, self.consumer).inc(expired)
 

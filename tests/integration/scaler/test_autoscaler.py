@@ -118,6 +118,30 @@ async def test_expired_messages_are_counted(admin: Client, tmp_path: Path) -> No
         assert autoscaler.state.expired == 4
 
 
+async def test_expired_segments_are_counted_while_media_has_main_streams(admin: Client, tmp_path: Path) -> None:
+    js = admin.jetstream()
+
+    async def publish_both(count: int) -> None:
+        for _ in range(count):
+            await js.publish(names.main("lobby"), b"video")
+            await js.publish(names.media("lobby"), b"video")
+
+    async with running(admin, tmp_path) as autoscaler:
+        await publish_both(10)
+        await consume(admin, 4)
+        await until(lambda: autoscaler.state.pending == 6)
+        assert autoscaler.state.expired == 0
+        expired = 0
+        # A reading between two others may miss some, never all of a backlog that expires for seconds.
+        while autoscaler.state.expired < 8:
+            assert expired < 200
+            await publish_both(2)
+            expired += 2
+            await js.purge_stream(names.MEDIA, seq=8 + 2 * expired + 1)  # as if that many segments had expired
+            await asyncio.sleep(0.3)  # clock: several readings, each of a part of what expires
+            assert autoscaler.state.expired <= expired
+
+
 async def test_a_missing_consumer_is_named(admin: Client, tmp_path: Path) -> None:
     trigger = msgspec.structs.replace(SCALED.triggers[0], consumer="nobody")
     async with running(admin, tmp_path, msgspec.structs.replace(SCALED, triggers=(trigger,))) as autoscaler:
