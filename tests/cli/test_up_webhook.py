@@ -77,5 +77,11 @@ async def test_alerts_go_where_the_site_file_says(tmp_path: Path, receiver: Rece
     assert f"+ webhook: url http://127.0.0.1:{receiver.port}, events alerts, format cloudevents\n" in output.text
     assert receiver.requests[0].path.endswith("/T0KEN") and receiver.ids[0] == id and len(receiver.ids) == 2
     async with up(data) as output:
-        await until(lambda: "the site has a webhook, and none runs: start it with -f" in output.text)
+        await until(lambda: "webhook starts too, as the site has one" in output.text)
+        client = await running.connect(data)
+        try:
+            second = await say(client, 2)
+            await until(lambda: second in receiver.ids)
+        finally:
+            await client.close()
     assert "T0KEN" not in output.text

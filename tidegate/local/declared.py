@@ -93,11 +93,9 @@ def served(site: Site) -> list[str]:
     return [names.WEBHOOK] if site.webhook else []
 
 
-async def unserved(client: Client, services: Collection[str]) -> list[str]:
-    """Return a notice if a server has a webhook, and no service of those names posts to it. Raises BusError."""
-    if names.WEBHOOK in services or not await entries(client.jetstream(), names.ENDPOINT):
-        return []
-    return ["the site has a webhook, and none runs: start it with -f and the file that declares it"]
+async def stored(client: Client) -> list[str]:
+    """Return the names of the services for which a server has a section of their own. Raises BusError."""
+    return [names.WEBHOOK] if await entries(client.jetstream(), names.ENDPOINT) else []
 
 
 async def compare(client: Client, declared: Declared, place: Find, prune: Collection[str] = ()) -> Comparison:

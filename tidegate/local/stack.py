@@ -157,6 +157,11 @@ class Stack:
         running = Running(self.server.url, os.getpid(), self.console_url)
         write_private(found_by, msgspec.json.encode(running).decode())
 
+    async def add(self, name: str) -> None:
+        """Start a service of one replica in addition, until the end."""
+        self.pools[name] = self._pool(name)
+        await self.pools[name].scale_to(1)
+
     def _open_logs(self, opened: AsyncExitStack) -> None:
         """Limit the logs until the end. Raises SettingError."""
         settings = load(logs.LogSettings)

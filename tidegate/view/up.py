@@ -103,7 +103,7 @@ async def _declare(stack: Stack, site: declared.Declared | None, services: Seque
     """Apply a site, if any; return a line for each change and notice. Raises TidegateError."""
     running = [service.name for service in services]
     if site is None:
-        return await declared.unserved(stack.admin, running)
+        return await _start_stored(stack, running)
 
     def place() -> Place:
         folder = stack.data / "secrets"
@@ -112,8 +112,23 @@ async def _declare(stack: Stack, site: declared.Declared | None, services: Seque
     shown = await declared.compare(stack.admin, site, place)
     with telling() as tell:
         notes = await declared.apply(stack.admin, shown, place, tell)
-    ignored = [*declared.ignored(site.site, running), *await declared.unserved(stack.admin, running)]
-    return [one_line(line) for line in (*map(str, shown.plan.changes), *shown.plan.notices, *notes, *ignored)]
+    others = [*declared.ignored(site.site, running), *await _start_stored(stack, running)]
+    return [one_line(line) for line in (*map(str, shown.plan.changes), *shown.plan.notices, *notes, *others)]
+
+
+async def _start_stored(stack: Stack, running: Sequence[str]) -> list[str]:
+    """Start the services that the stored site has a section for; return a line for each. Raises BusError."""
+    lines = []
+    for name in await declared.stored(stack.admin):
+        if name in running:
+            continue
+        if missing := catalog.missing(catalog.find(name).extras):
+            remedy = install.command(*catalog.in_short(missing))
+            lines.append(f"the site has a {name}, which needs {', '.join(missing)}: {remedy}")
+        else:
+            await stack.add(name)
+            lines.append(f"{name} starts too, as the site has one")
+    return lines
 
 
 async def _show(stack: Stack, console: Console, live: bool) -> None:
