@@ -95,11 +95,13 @@ class ExpiryCounter:
         is_same = self._first >= 0 and created == self._created
         if is_same and first_seq >= self._first and delivered >= 0 and counted_seq >= self._counted_seq:
             if pending is None and self._pending is None:
-                # Messages after the last one that was read may be of another kind.
-                of_others = max(0, stream_seq - last_seq)
-                passed = max(0, stream_seq - self._counted_seq - delivered - of_others)
+                passed = stream_seq - self._counted_seq - delivered
+                if passed > 0 and stream_seq > last_seq:
+                    # Messages after the last one that was read may be of another kind: the next reading of the stream
+                    # tells.
+                    return 0
                 ahead = max(0, first_seq - 1 - max(stream_seq, self._counted_seq))
-                new = passed + ahead
+                new = max(0, passed) + ahead
             elif pending is not None and self._pending is not None:
                 arrived = last_seq - self._last
                 new = self._estimate(

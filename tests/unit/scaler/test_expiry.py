@@ -93,6 +93,40 @@ def test_the_count_is_a_lower_bound_and_exact_without_redeliveries(steps: list[t
                 place, deliveries = max(place + 1, first), deliveries + 1
 
 
+def test_a_purge_counts_although_the_stream_was_read_before_its_messages() -> None:
+    expiry = counter()
+    assert expiry.count(first_seq=1, last_seq=0, stream_seq=4, consumer_seq=4) == 0
+    assert expiry.count(first_seq=1, last_seq=0, stream_seq=8, consumer_seq=4) == 0
+    assert expiry.count(first_seq=9, last_seq=10, stream_seq=8, consumer_seq=4) == 4  # 5..8
+
+
+stale = st.lists(st.tuples(st.sampled_from(["publish", "deliver", "expire", "read", "look"]), st.integers(1, 9)))
+
+
+@given(stale)
+def test_a_stream_that_was_read_long_before_its_consumer_hides_nothing(steps: list[tuple[str, int]]) -> None:
+    last, first, place, deliveries, lost = 0, 1, 0, 0, 0
+    read = (first, last)
+    expiry = counter()
+    for what, n in [*steps, ("read", 1), ("look", 1)]:
+        if what == "publish":
+            last += n
+        elif what == "deliver":
+            fresh = min(n, last - place)
+            place, deliveries = place + fresh, deliveries + fresh
+        elif what == "expire":
+            first = min(first + n, last + 1)
+            # The server moves the place of a consumer past what it removes.
+            lost += max(0, first - 1 - place)
+            place = max(place, first - 1)
+        elif what == "read":
+            read = (first, last)
+        else:
+            expiry.count(first_seq=read[0], last_seq=read[1], stream_seq=place, consumer_seq=deliveries)
+            assert expiry.total <= lost
+    assert expiry.total == lost
+
+
 class Mixed:
     """A stream of two kinds of messages, of which a consumer gets one ("m": its own, "x": others)."""
 
@@ -179,6 +213,8 @@ def test_the_first_messages_of_another_kind_do_not_count() -> None:
     """The consumer has passed them, and the stream was read before they came."""
     expiry = counter(stream=10, consumer=10)
     assert expiry.count(first_seq=1, last_seq=12, stream_seq=30, consumer_seq=20) == 0
+    assert expiry.count(first_seq=1, last_seq=30, stream_seq=30, consumer_seq=20, pending=0) == 0
+    assert expiry.count(first_seq=21, last_seq=30, stream_seq=30, consumer_seq=20, pending=0) == 0
 
 
 def test_a_recreated_stream_that_begins_late_has_no_expiries() -> None:
