@@ -1,5 +1,7 @@
 """The external scaler under a thousand ScaledObjects: its CPU, and its push latency for a first message.
 
+The last row is the local autoscaler's latency, from the same message to the start of a worker.
+
     python -m bench.bench_scaler [seconds] [wake-ups]
 
 Each ScaledObject polls as in KEDA: GetMetrics and IsActive every pollingInterval (30 s) and, for the HPA, every 15 s;
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import msgspec
 import psutil
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
@@ -38,7 +41,12 @@ from shared.client.rates import quantile
 from shared.contract import names
 from shared.contract.work import stats
 from shared.contract.work.stats import WorkerStats
+from shared.runtime import telemetry
+from shared.runtime.settings import BusSettings
 from shared.runtime.tasks import end
+from tidegate.local.scaling import scaled_objects
+from tidegate.local.scaling.autoscaler import Autoscaler, observing
+from tidegate.local.scaling.replicas import Replicas
 from tidegate.local.server import NatsServer
 
 OBJECTS = 1000
@@ -51,6 +59,7 @@ WARM_S = 5.0
 TARGET_CORES = 0.3
 TARGET_P99_S = 0.1
 TARGET_PUSH_S = 0.2
+IDLE_WORKER = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 
 
 class Keda:
@@ -192,19 +201,27 @@ async def load(server: NatsServer, admin: Client, folder: Path, consumers: list[
     ]
 
 
-async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, times: int) -> list[str]:
-    """Measure from the publication of a first message to the last push on an idle consumer's streams.
-
-    Each time uses another consumer with its own subject, because a busy one stays active for a while.
-    """
-    js = admin.jetstream()
-    waits = []
-    idle = [f"wake-{streams}-{n}" for n in range(times)]
-    for consumer in idle:
+async def idle_consumers(admin: Client, prefix: str, times: int) -> list[str]:
+    """Create a consumer for each wake, with its own subject, because a busy one stays active for a while."""
+    consumers = [f"{prefix}-{n}" for n in range(times)]
+    for consumer in consumers:
         mine = ConsumerConfig(
             durable_name=consumer, filter_subject=names.media(consumer), ack_policy=AckPolicy.EXPLICIT
         )
-        await js.add_consumer(names.MEDIA, mine)
+        await admin.jetstream().add_consumer(names.MEDIA, mine)
+    return consumers
+
+
+def wakes(waits: list[float]) -> list[str]:
+    found = [quantile(waits, q) or 0.0 for q in (0.5, 0.9, 1.0)]
+    return [*(f"{w * 1000:.1f}" for w in found), "yes" if found[-1] <= TARGET_PUSH_S else "NO"]
+
+
+async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, times: int) -> list[str]:
+    """Measure from the publication of a first message to the last push on an idle consumer's streams."""
+    js = admin.jetstream()
+    waits = []
+    idle = await idle_consumers(admin, f"wake-{streams}", times)
     async with scaler(server, folder) as (_, address):
         for consumer in idle:
             async with connected(address, [consumer] * streams, polled=False) as objects:
@@ -215,8 +232,36 @@ async def wake(server: NatsServer, admin: Client, folder: Path, streams: int, ti
                 while not all(o.active for o in objects):
                     await asyncio.sleep(0.001)
                 waits.append(max(o.changed_at for o in objects) - started)
-    found = [quantile(waits, q) or 0.0 for q in (0.5, 0.9, 1.0)]
-    return [*(f"{w * 1000:.1f}" for w in found), "yes" if found[-1] <= TARGET_PUSH_S else "NO"]
+    return wakes(waits)
+
+
+async def wake_local(admin: Client, folder: Path, times: int) -> list[str]:
+    """Measure from the publication of a first message to the local autoscaler's start of a worker."""
+    shipped = scaled_objects.scaled_object("cv")
+    # Without the fallback trigger, which counts the messages of every wake.
+    demand = msgspec.structs.replace(shipped, triggers=shipped.triggers[:1])
+    idle = await idle_consumers(admin, "wake-local", times)
+    pools = [Replicas("cv", IDLE_WORKER, {}, folder) for _ in idle]
+    waits = []
+    async with observing(admin) as live_metrics:
+        tasks = [
+            asyncio.create_task(
+                Autoscaler(live_metrics, scaled_objects.with_query(demand, consumer=consumer), pool).run()
+            )
+            for consumer, pool in zip(idle, pools, strict=True)
+        ]
+        await asyncio.sleep(WARM_S)
+        for consumer, pool in zip(idle, pools, strict=True):
+            # A random time between two polls.
+            await asyncio.sleep(random.uniform(0.0, demand.spec.polling_interval))
+            started = time.monotonic()
+            await admin.jetstream().publish(names.media(consumer), b"first")
+            while not pool.count:
+                await asyncio.sleep(0.001)
+            waits.append(time.monotonic() - started)
+        await end(*tasks)
+    await asyncio.gather(*(pool.close() for pool in pools))
+    return wakes(waits)
 
 
 async def at_work(
@@ -244,21 +289,24 @@ async def at_work(
 
 async def from_idle(
     server: NatsServer, admin: Client, folder: Path, times: int, out: Console
-) -> tuple[list[str], list[str]]:
-    """Return the rows of `wake`: one stream on an idle consumer, and OBJECTS streams."""
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the rows of `wake`, one stream on an idle consumer and OBJECTS streams, and that of `wake_local`."""
     one, every = [await wake(server, admin, folder, streams, times) for streams in (1, OBJECTS)]
     table = Table("streams on an idle consumer", "p50 ms", "p90 ms", "most ms", f"≤ {TARGET_PUSH_S * 1000:.0f} ms")
     table.add_row("1", *one)
     table.add_row(str(OBJECTS), *every)
-    out.print(f"from publishing a first segment to the last stream's push, {times} times")
+    local = await wake_local(admin, folder, times)
+    table.add_row("the local autoscaler", *local)
+    out.print(f"from publishing a first segment to the last stream's push, or a worker's start, {times} times")
     out.print(table)
-    return one, every
+    return one, every, local
 
 
 async def main(seconds: float, times: int, out: Console) -> None:
+    telemetry.configure(BusSettings(log_level="warning"), "bench")
     async with world.serving() as (server, admin, folder):
         spread, single = await at_work(server, admin, folder, seconds, out)
-        one, every = await from_idle(server, admin, folder, times, out)
+        one, every, local = await from_idle(server, admin, folder, times, out)
     record.write(
         "scaler",
         lower={
@@ -270,6 +318,7 @@ async def main(seconds: float, times: int, out: Console) -> None:
             "GetMetrics p99 ms": float(spread[5]),
             "scaler's cores, one consumer": float(single[0]),
             f"a wake of {OBJECTS} streams, most ms": float(every[2]),
+            "a wake of the local autoscaler, most ms": float(local[2]),
         },
     )
 

@@ -4,7 +4,7 @@
     while True:
         decision = keda.step(now, [lag], replicas)      # any time; it acts at the times of its clocks
         replicas = decision.desired
-        now = keda.next_at                              # before that, only a push changes anything
+        now = keda.next_at                              # before that, only a push or poll_next changes anything
 
 Two controllers decide, each by its own clock. KEDA polls every `pollingInterval`, and its executor alone moves from and
 to zero. Above zero, the HPA syncs every 15 s, by the metrics that it was created from. Each rule has one module.
@@ -86,6 +86,10 @@ class Keda:
             self._reconciler.record_ready(now, True)
             desired = self._apply(self._executor.activate(now, current, "a trigger pushed its activity"), current)
         return Decision(desired, self._cause)
+
+    def poll_next(self) -> None:
+        """Make the next `step` poll, before the interval ends. KEDA in a cluster has no such thing."""
+        self._next_poll = float("-inf")
 
     def _reconcile(self, now: float, metrics: Sequence[Metric]) -> None:
         had_none = not self._reconciler.has_hpa

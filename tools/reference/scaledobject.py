@@ -31,7 +31,10 @@ MODELLED = """`tidegate up`, `tidegate simulate` and `tidegate audit` decide as 
 - the largest of several triggers, or with `scalingModifiers` their sum;
 - the triggers `nats-jetstream`, `metrics-api`, `prometheus` (its query's result, no PromQL; `tidegate up` has nothing
   to query and refuses it), `external` and `external-push` (whose metric has a target of 1);
-- the triggers that the HPA is created from while a scaler can't be reached."""
+- the triggers that the HPA is created from while a scaler can't be reached.
+
+`tidegate up` and `tidegate workers` poll earlier in one case: the first message for a service without replicas starts
+one before `pollingInterval` ends, if a trigger queries Tidegate's scaler."""
 
 REFUSED_INTRO = (
     """KEDA takes these in a cluster. Here they are refused by name, as is every field that is not on this page."""

@@ -148,6 +148,16 @@ def test_a_push_counts_as_activity() -> None:
     assert cluster.run(120, Reading(2, False)).changes == [(120, 2, 0)]
 
 
+def test_an_early_poll_activates_and_restarts_the_interval() -> None:
+    keda = Keda(scaled(pollingInterval=10, **{"cooldownPeriod": 60}), 0.0, sync_after_s=1000.0)
+    assert keda.step(0, [0.0], 0).desired == 0
+    assert keda.step(3.0, [5.0], 0).desired == 0
+    keda.poll_next()
+    assert keda.next_at <= 3.0
+    assert keda.step(3.0, [5.0], 0).desired == 1
+    assert keda.next_at == 13.0
+
+
 def summed(**spec: Any) -> ScaledObject:
     """The sum of two triggers, with target 10 and free to scale down."""
     modifiers = {"formula": "a + b", "target": "10"}

@@ -6,8 +6,9 @@
         autoscaler.state                                # for the live view
 
 A trigger of type `nats-jetstream` is read by the JetStream API, rather than by the monitoring port. A trigger for our
-scaler is answered here, by the same live metrics. If it is `external-push`, its first message wakes the autoscaler, as
-it wakes KEDA. An unreachable server is an error of the metric, as in KEDA, and never ends the loop.
+scaler is answered here, by the same live metrics. Its first message on an empty pool wakes the autoscaler: an
+`external-push` trigger is pushed, as to KEDA, and any other is polled before its interval ends. An unreachable server
+is an error of the metric, as in KEDA, and never ends the loop.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class Autoscaler:
             await self._wait()
             if self._woken.is_set():
                 self._woken.clear()
-                await self._push(sources)
+                await self._wake(sources)
 
     def _source(self, query: Query | JetStreamTrigger) -> LiveMetric | Reader:
         consumers = self._live_metrics.consumers
@@ -210,15 +211,17 @@ class Autoscaler:
         before = self._target.count
         await self._apply(self._keda.step(self._now(), metrics, before), before)
 
-    async def _push(self, sources: Sequence[LiveMetric | Reader]) -> None:
-        """Act as KEDA does when an external-push scaler streams `true`."""
-        pushed = zip(self._scaled.triggers, sources, strict=True)
+    async def _wake(self, sources: Sequence[LiveMetric | Reader]) -> None:
+        """Push as an external-push scaler does; with no replica, let any other trigger that is active be polled."""
+        active = [not isinstance(source, Reader) and source.active for source in sources]
+        before = self._target.count
         if any(
-            isinstance(trigger, ExternalTrigger) and trigger.push and not isinstance(source, Reader) and source.active
-            for trigger, source in pushed
+            is_active and isinstance(trigger, ExternalTrigger) and trigger.push
+            for trigger, is_active in zip(self._scaled.triggers, active, strict=True)
         ):
-            before = self._target.count
             await self._apply(self._keda.push(self._now(), before), before)
+        elif any(active) and not before:
+            self._keda.poll_next()
 
     async def _apply(self, decision: Decision, before: int) -> None:
         await self._target.scale_to(decision.desired)
